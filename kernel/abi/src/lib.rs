@@ -1,0 +1,13 @@
+//! What the host tool and the hypervisor agree on.
+//!
+//! [`bundle`] travels in: one boot module with the configuration and the guests' images. The
+//! hypervisor checks it again and trusts nothing in it. [`report`] travels out: typed records on the
+//! second serial port, beside the text for people on the first. [`exit`] is how a run ends.
+
+#![no_std]
+
+extern crate alloc;
+
+pub mod bundle;
+pub mod exit;
+pub mod report;

@@ -1,0 +1,6 @@
+//! Hardware and wire formats as data: registers, bits, structures.
+//!
+//! A file per structure or register block, each citing manual and section. No logic: whoever reads the manual
+//! finds the same names and numbers here, whoever reads the code finds no number anywhere else.
+
+#![no_std]

@@ -1,0 +1,1 @@
+//! ACPI: the tables that Cohort reads, and what they say.

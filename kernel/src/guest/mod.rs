@@ -1,0 +1,1 @@
+//! A guest: its memory, its platform, its devices, its life.

@@ -1,0 +1,14 @@
+//! The Cohort hypervisor: a library whose logic also builds and tests on the host, and a bare-metal binary.
+//!
+//! Modules that need the bare machine are behind `cfg(target_os = "none")`, and only here.
+
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+pub mod acpi;
+pub mod addr;
+pub mod guest;
+pub mod iommu;
+pub mod pci;
+pub mod virt;

@@ -1,0 +1,5 @@
+//! PCI: configuration space, the machine's topology, capabilities, resets.
+
+mod config;
+
+pub use config::{ConfigAccess, Width};

@@ -1,0 +1,1 @@
+//! Virtualisation hardware behind one vendor-neutral interface.
