@@ -147,12 +147,16 @@ impl<'a> Bundle<'a> {
     /// # Errors
     /// [`BundleError`] names what is wrong; nothing is half read.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BundleError> {
-        let need = |need| BundleError::Truncated { have: bytes.len(), need };
+        let need = |need| BundleError::Truncated {
+            have: bytes.len(),
+            need,
+        };
         let header = bytes.get(..HEADER_LEN).ok_or(need(HEADER_LEN))?;
         if header[..8] != MAGIC {
             return Err(BundleError::Magic);
         }
-        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let word =
+            |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         if word(8) != VERSION {
             return Err(BundleError::Version { found: word(8) });
         }
@@ -168,7 +172,10 @@ impl<'a> Bundle<'a> {
         if !rest.is_empty() {
             return Err(BundleError::Config);
         }
-        Ok(Self { config, images: &bytes[config_end..end] })
+        Ok(Self {
+            config,
+            images: &bytes[config_end..end],
+        })
     }
 
     /// The bytes of `image`, or `None` where it reaches beyond the bundle.
@@ -187,8 +194,10 @@ impl<'a> Bundle<'a> {
 pub fn build(config: &Config, images: &[u8]) -> Result<Vec<u8>, BundleError> {
     let config = postcard::to_allocvec(config).map_err(|_| BundleError::Config)?;
     let len = |part: &[u8]| {
-        u32::try_from(part.len())
-            .map_err(|_| BundleError::Truncated { have: u32::MAX as usize, need: part.len() })
+        u32::try_from(part.len()).map_err(|_| BundleError::Truncated {
+            have: u32::MAX as usize,
+            need: part.len(),
+        })
     };
     let mut out = Vec::with_capacity(HEADER_LEN + config.len() + images.len());
     out.extend_from_slice(&MAGIC);

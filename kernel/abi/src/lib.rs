@@ -2,12 +2,14 @@
 //!
 //! [`bundle`] travels in: one boot module with the configuration and the guests' images. The
 //! hypervisor checks it again and trusts nothing in it. [`report`] travels out: typed records on the
-//! second serial port, beside the text for people on the first. [`exit`] is how a run ends.
+//! second serial port, beside the text for people on the first. [`exit`] is how a run ends. [`disk`]
+//! is the pattern by which host tool and guest prove disk I/O.
 
 #![no_std]
 
 extern crate alloc;
 
 pub mod bundle;
+pub mod disk;
 pub mod exit;
 pub mod report;
