@@ -1,1 +1,4 @@
-//! Host tool.
+//! The host tool: checks configurations, builds bundles, drives QEMU.
+
+pub mod config;
+pub mod image;

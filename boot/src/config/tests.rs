@@ -1,0 +1,339 @@
+use super::*;
+use crate::image::tests::elf;
+
+const GOOD: &str = r#"
+[[guest]]
+name = "a"
+cpus = [1]
+memory = "16M"
+memory-at = "0x10000000"
+image = "storage"
+devices = ["0000:00:04.0"]
+
+[[guest]]
+name = "b"
+cpus = [2]
+memory = "8M"
+memory-at = "0x20000000"
+image = "rogue"
+devices = ["0000:00:03.0"]
+"#;
+
+fn source(text: &str) -> Source {
+    Source {
+        name: "test.toml".into(),
+        text: text.into(),
+        folder: std::env::temp_dir(),
+    }
+}
+
+/// Loads `GOOD` with one line replaced, and says what is wrong: line, message and help of each problem.
+#[track_caller]
+fn problems(from: &str, to: &str) -> Vec<(usize, String, String)> {
+    assert!(GOOD.contains(from), "the text to replace is there: {from}");
+    let refused = Plan::load(source(&GOOD.replace(from, to))).expect_err("it is refused");
+    refused
+        .problems
+        .iter()
+        .map(|p| (refused.line(p), p.cause.to_string(), p.cause.help()))
+        .collect()
+}
+
+#[track_caller]
+fn one(from: &str, to: &str, line: usize, message: &str, help: &str) {
+    let found = problems(from, to);
+    assert_eq!(found.len(), 1, "one problem: {found:?}");
+    let (at, text, advice) = &found[0];
+    assert!(text.contains(message), "{text:?} lacks {message:?}");
+    assert!(advice.contains(help), "{advice:?} lacks {help:?}");
+    assert_eq!(*at, line, "{text}");
+}
+
+#[test]
+fn the_demo_and_the_good_one_load() {
+    let demo = Plan::load(Source::demo()).expect("the demo holds");
+    assert_eq!(demo.guests.len(), 2);
+    assert!(demo.allow_unsafe_interrupts);
+    assert_eq!(demo.deadline_ms, 60_000);
+    assert_eq!(demo.machine.disks[0].written_by.as_deref(), Some("storage"));
+    let good = Plan::load(source(GOOD)).expect("it holds");
+    assert_eq!(
+        good.machine.devices, demo.machine.devices,
+        "without [machine] it is the demo's"
+    );
+    assert_eq!(good.machine.disks[0].written_by, None, "no guest `storage` there");
+    assert_eq!(&GOOD[good.guests[0].devices_at.clone()], r#"["0000:00:04.0"]"#);
+}
+
+#[test]
+fn shapes() {
+    one(
+        r#"name = "a""#,
+        "nam = \"a\"",
+        3,
+        "unknown field `nam`",
+        "did you mean `name`?",
+    );
+    one(
+        "cpus = [1]",
+        "colour = 1\ncpus = [1]",
+        4,
+        "unknown field `colour`",
+        "remove the line",
+    );
+    one(
+        "cpus = [1]\n",
+        "",
+        2,
+        "missing field `cpus`",
+        "add a line `cpus = ...`",
+    );
+    one(
+        "cpus = [1]",
+        "cpus = \"1\"",
+        4,
+        "invalid type",
+        "docs/configuration.md",
+    );
+    one("cpus = [1]", "cpus = [1 2]", 4, "", "docs/configuration.md");
+}
+
+#[test]
+fn names() {
+    one(
+        r#"name = "b""#,
+        r#"name = "a""#,
+        11,
+        "two guests have the name `a`",
+        "name = \"a-2\"",
+    );
+    one(
+        r#"name = "b""#,
+        r#"name = "b c""#,
+        11,
+        "`b c` cannot be a guest's name",
+        "1 to 32",
+    );
+}
+
+#[test]
+fn cpus() {
+    one(
+        "cpus = [2]",
+        "cpus = [1]",
+        12,
+        "CPU 1 is given to `a` and to `b`",
+        "give `b` another",
+    );
+    one(
+        "cpus = [2]",
+        "cpus = [0]",
+        12,
+        "CPU 0, which the hypervisor keeps",
+        "cpus = [1]",
+    );
+    one(
+        "cpus = [2]",
+        "cpus = [3]",
+        12,
+        "the machine has CPUs 0 to 2",
+        "cpus = 4",
+    );
+    one("cpus = [2]", "cpus = []", 12, "`b` has no CPU", "cpus = [1]");
+}
+
+#[test]
+fn memory() {
+    one(
+        "\"8M\"",
+        "\"7M\"",
+        13,
+        "not a positive multiple of 2M",
+        "memory = \"8M\"",
+    );
+    one("\"8M\"", "0", 13, "0 of memory", "memory = \"2M\"");
+    one("\"8M\"", "\"8Q\"", 13, "`8Q` is not a size", "\"16M\"");
+    one(
+        "\"8M\"",
+        "\"2G\"",
+        13,
+        "the machine has 896M for them",
+        "memory = \"2240M\"",
+    );
+    one(
+        "0x20000000",
+        "0x20000001",
+        14,
+        "not a multiple of 2M",
+        "memory-at = \"0x20000000\"",
+    );
+    one(
+        "0x20000000",
+        "0x1000000",
+        14,
+        "where the hypervisor is",
+        "0x4000000",
+    );
+    one(
+        "0x20000000",
+        "0x3fe00000",
+        14,
+        "RAM ends at 0x40000000",
+        "lower memory-at",
+    );
+    one(
+        "0x20000000",
+        "0xffffffffffe00000",
+        14,
+        "RAM ends at 0x40000000",
+        "lower memory-at",
+    );
+    let overlap = "overlaps from 0x10800000 to 0x11000000";
+    one(
+        "0x20000000",
+        "0x10800000",
+        14,
+        overlap,
+        "memory-at = \"0x11000000\"",
+    );
+}
+
+#[test]
+fn devices() {
+    let message = "0000:00:04.0 is given to `a` and to `b`";
+    one(
+        "0000:00:03.0",
+        "0000:00:04.0",
+        16,
+        message,
+        "remove it from the `devices` of `b`",
+    );
+    one(
+        "0000:00:03.0",
+        "edu",
+        16,
+        "`edu` is not a PCI address",
+        "0000:00:04.0",
+    );
+    let many = vec!["\"0:0.0\""; 40].join(",");
+    let found = problems("\"0000:00:03.0\"", &many);
+    assert!(found[0].1.contains("40 devices, 32 at most"), "{found:?}");
+}
+
+#[test]
+fn images() {
+    one(
+        "\"rogue\"",
+        "\"nothere.elf\"",
+        15,
+        "there is no image",
+        "\"storage\", \"rogue\"",
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("guest");
+    let config = GOOD.replace("\"rogue\"", &format!("\"{}\"", path.display()));
+    for (bytes, message) in [
+        (b"plain".to_vec(), Some("not an ELF64")),
+        (elf(&[0xf4], false), Some("no PVH note")),
+        (elf(&[0xf4], true), None),
+    ] {
+        std::fs::write(&path, bytes).expect("it is written");
+        let text = Plan::load(source(&config)).map_or_else(|refused| refused.to_string(), |_| String::new());
+        match message {
+            Some(message) => assert!(text.contains(message), "{text}"),
+            None => assert_eq!(text, ""),
+        }
+    }
+}
+
+#[test]
+fn the_rest() {
+    one(
+        "image = \"rogue\"",
+        "image = \"rogue\"\nexpect = \"win\"",
+        16,
+        "`win` is not an exp",
+        "\"stopped\"",
+    );
+    one(
+        "image = \"rogue\"",
+        "image = \"rogue\"\ncmdline = \"a\\u0000\"",
+        16,
+        "command line",
+        "printable",
+    );
+    one(
+        "[[guest]]\nname = \"a\"",
+        "deadline = 0\n[[guest]]\nname = \"a\"",
+        2,
+        "deadline of 0",
+        "1 to 3600",
+    );
+    let empty = Plan::load(source("")).expect_err("nothing to run");
+    assert_eq!(empty.problems[0].cause, Cause::NoGuest);
+}
+
+#[test]
+fn machines() {
+    let with = |machine: &str| format!("devices = [\"0000:00:03.0\"]\n[machine]\n{machine}");
+    let from = "devices = [\"0000:00:03.0\"]";
+    one(
+        from,
+        &with("iommu = \"vtd\""),
+        18,
+        "`vtd` is not an IOMMU",
+        "\"virtio\" or \"none\"",
+    );
+    one(
+        from,
+        &with("memory = \"1M\""),
+        18,
+        "a machine with 1M",
+        "\"256M\" to",
+    );
+    let disk = |disk: &str| with(&format!("[[machine.disk]]\nid = \"d\"\nsize = \"1M\"\n{disk}"));
+    one(
+        from,
+        &disk("written-by = \"c\""),
+        21,
+        "no guest `c`",
+        "leave the line out",
+    );
+    one(
+        from,
+        &disk("[[machine.disk]]\nid = \"d\"\nsize = \"1M\""),
+        22,
+        "used twice",
+        "id = ",
+    );
+}
+
+#[test]
+fn all_problems_are_told_at_once_in_the_files_order() {
+    let text = GOOD
+        .replace("[2]", "[1]")
+        .replace("\"8M\"", "\"7M\"")
+        .replace("00:03.0", "00:04.0");
+    let refused = Plan::load(source(&text)).expect_err("refused");
+    let lines: Vec<_> = refused
+        .problems
+        .iter()
+        .map(|problem| refused.line(problem))
+        .collect();
+    assert_eq!(lines, [12, 13, 16]);
+    let shown = refused.to_string();
+    assert!(
+        shown.contains("test.toml:12") && shown.contains("help: remove it from"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn memory_above_four_gigabytes_is_ram_of_a_large_machine() {
+    let machine = "devices = [\"0000:00:03.0\"]\n[machine]\nmemory = \"4G\"";
+    let large = GOOD.replace("devices = [\"0000:00:03.0\"]", machine);
+    let at = |address: &str| Plan::load(source(&large.replace("0x20000000", address)));
+    assert!(at("0x100000000").is_ok());
+    assert!(at("0x80000000").is_err(), "the hole for devices");
+    assert!(at("0x17fe00000").is_err(), "beyond the end");
+}

@@ -1,0 +1,138 @@
+//! Whether a file can be a guest (or the hypervisor): an ELF64 for x86-64 with a PVH note.
+
+use std::path::Path;
+
+use elf::ElfBytes;
+use elf::abi::{EM_X86_64, PT_NOTE};
+use elf::endian::LittleEndian;
+use elf::file::Class;
+use elf::note::Note;
+
+/// `XEN_ELFNOTE_PHYS32_ENTRY` (Xen, `public/elfnote.h`): the 32-bit entry point of the PVH boot protocol.
+const PHYS32_ENTRY: u64 = 18;
+
+/// Why a file cannot be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    /// The file cannot be read.
+    #[error("it cannot be read ({0})")]
+    Unreadable(std::io::ErrorKind),
+    /// Not an ELF64 file for x86-64.
+    #[error("it is not an ELF64 file for x86-64")]
+    NotElf,
+    /// No PVH entry point.
+    #[error("it has no PVH note (XEN_ELFNOTE_PHYS32_ENTRY)")]
+    NoPvhNote,
+}
+
+impl ImageError {
+    /// What to do about it.
+    #[must_use]
+    pub fn help(self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "make the file readable, or write another path",
+            Self::NotElf => "build it for x86_64-unknown-none, or write a built-in name such as \"storage\"",
+            Self::NoPvhNote => {
+                "give it a PT_NOTE of 4-byte alignment with the 32-bit entry point (the `pvh` crate does), or use \
+                 an ELF vmlinux built with CONFIG_PVH"
+            }
+        }
+    }
+}
+
+/// Checks the file at `path`.
+///
+/// # Errors
+/// Why it cannot be run.
+pub fn check_file(path: &Path) -> Result<(), ImageError> {
+    check(&std::fs::read(path).map_err(|error| ImageError::Unreadable(error.kind()))?)
+}
+
+/// Checks an image in memory.
+///
+/// # Errors
+/// Why it cannot be run.
+pub fn check(bytes: &[u8]) -> Result<(), ImageError> {
+    let elf = ElfBytes::<LittleEndian>::minimal_parse(bytes).map_err(|_| ImageError::NotElf)?;
+    if elf.ehdr.class != Class::ELF64 || elf.ehdr.e_machine != EM_X86_64 {
+        return Err(ImageError::NotElf);
+    }
+    let segments = elf.segments().ok_or(ImageError::NotElf)?;
+    let has_note = segments
+        .iter()
+        .filter(|segment| segment.p_type == PT_NOTE)
+        .any(|segment| {
+            elf.segment_data_as_notes(&segment).is_ok_and(|mut notes| {
+                notes.any(|note| {
+                matches!(note, Note::Unknown(note) if note.n_type == PHYS32_ENTRY && note.name == b"Xen\0")
+            })
+            })
+        });
+    if has_note {
+        Ok(())
+    } else {
+        Err(ImageError::NoPvhNote)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A minimal ELF64: one `PT_LOAD` at 1 MiB with `code`, and a PVH note with its address if `note` is set.
+    pub(crate) fn elf(code: &[u8], note: bool) -> Vec<u8> {
+        const NOTE_AT: u64 = 64 + 2 * 56;
+        const CODE_AT: u64 = NOTE_AT + 24;
+        let mut out = Vec::new();
+        out.extend_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+        for half in [2u16, 62] {
+            out.extend_from_slice(&half.to_le_bytes());
+        }
+        out.extend_from_slice(&1u32.to_le_bytes());
+        for long in [0x10_0000u64, 64, 0] {
+            out.extend_from_slice(&long.to_le_bytes());
+        }
+        out.extend_from_slice(&0u32.to_le_bytes());
+        for half in [64u16, 56, 2, 0, 0, 0] {
+            out.extend_from_slice(&half.to_le_bytes());
+        }
+        let (note_type, note_len) = if note { (4u32, 24u64) } else { (0, 0) };
+        let segments = [
+            (1u32, 5u32, CODE_AT, 0x10_0000u64, code.len() as u64, 8u64),
+            (note_type, 4, NOTE_AT, 0, note_len, 4),
+        ];
+        for (kind, flags, offset, address, len, align) in segments {
+            out.extend_from_slice(&kind.to_le_bytes());
+            out.extend_from_slice(&flags.to_le_bytes());
+            for long in [offset, address, address, len, len, align] {
+                out.extend_from_slice(&long.to_le_bytes());
+            }
+        }
+        for word in [4u32, 8, 18] {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+        out.extend_from_slice(b"Xen\0");
+        out.extend_from_slice(&0x10_0000u64.to_le_bytes());
+        out.extend_from_slice(code);
+        out
+    }
+
+    #[test]
+    fn only_a_pvh_elf_passes() {
+        assert_eq!(check(&elf(&[0xf4], true)), Ok(()));
+        assert_eq!(check(&elf(&[0xf4], false)), Err(ImageError::NoPvhNote));
+        assert_eq!(check(b"#!/bin/sh\n"), Err(ImageError::NotElf));
+        assert_eq!(check(&[]), Err(ImageError::NotElf));
+        let mut arm = elf(&[0xf4], true);
+        arm[18] = 183;
+        assert_eq!(check(&arm), Err(ImageError::NotElf));
+    }
+
+    #[test]
+    fn no_truncation_panics() {
+        let whole = elf(&[0xf4], true);
+        for len in 0..whole.len() - 1 {
+            assert!(check(&whole[..len]).is_err() || len > 64 + 2 * 56 + 23, "{len}");
+        }
+    }
+}
