@@ -2,8 +2,19 @@
 
 #![cfg_attr(not(any(test, loom)), no_std)]
 
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
 pub mod addr;
+pub mod cohort;
+mod fault;
+mod hash;
+mod id;
+pub mod lease;
 pub mod pci;
+mod region;
+
+pub use fault::{Failure, Fault, Step};
+pub use id::{DeviceId, DomainId, Owner, Requester, SetId};
+pub use region::{Access, Region, RegionError, check_regions};

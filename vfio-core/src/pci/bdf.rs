@@ -109,7 +109,11 @@ fn hex(text: &str, max: u16) -> Result<u16, ParseBdfError> {
         return Err(ParseBdfError);
     }
     let value = u16::from_str_radix(text, 16).map_err(|_| ParseBdfError)?;
-    if value > max { Err(ParseBdfError) } else { Ok(value) }
+    if value > max {
+        Err(ParseBdfError)
+    } else {
+        Ok(value)
+    }
 }
 
 #[cfg(test)]
@@ -128,7 +132,17 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "00:00", "0:20.0", "0:0.8", "x:0.0", "00000:0:0.0", "0:-1.0", "0:+1.0", "1ff:0.0"] {
+        for text in [
+            "",
+            "00:00",
+            "0:20.0",
+            "0:0.8",
+            "x:0.0",
+            "00000:0:0.0",
+            "0:-1.0",
+            "0:+1.0",
+            "1ff:0.0",
+        ] {
             assert_eq!(text.parse::<Bdf>(), Err(ParseBdfError), "{text}");
         }
     }
