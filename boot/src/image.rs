@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use elf::ElfBytes;
-use elf::abi::{EM_X86_64, PT_NOTE};
+use elf::abi::{EM_X86_64, PT_LOAD, PT_NOTE};
 use elf::endian::LittleEndian;
 use elf::file::Class;
 use elf::note::Note;
@@ -75,6 +75,19 @@ pub fn check(bytes: &[u8]) -> Result<(), ImageError> {
     }
 }
 
+/// Bytes of the file that a boot loader loads; 0 where it is not an ELF file.
+#[must_use]
+pub fn loaded_bytes(bytes: &[u8]) -> u64 {
+    let segments = ElfBytes::<LittleEndian>::minimal_parse(bytes)
+        .ok()
+        .and_then(|elf| elf.segments());
+    let loaded = segments
+        .into_iter()
+        .flatten()
+        .filter(|segment| segment.p_type == PT_LOAD);
+    loaded.fold(0, |sum, segment| sum.saturating_add(segment.p_filesz))
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -123,6 +136,7 @@ pub(crate) mod tests {
         assert_eq!(check(&elf(&[0xf4], false)), Err(ImageError::NoPvhNote));
         assert_eq!(check(b"#!/bin/sh\n"), Err(ImageError::NotElf));
         assert_eq!(check(&[]), Err(ImageError::NotElf));
+        assert_eq!(loaded_bytes(&elf(&[0xf4, 0xf4], true)), 2);
         let mut arm = elf(&[0xf4], true);
         arm[18] = 183;
         assert_eq!(check(&arm), Err(ImageError::NotElf));

@@ -1,4 +1,19 @@
 //! The host tool: checks configurations, builds bundles, drives QEMU.
+//!
+//! [`config`] turns TOML into a checked plan, [`session`] runs it: [`cargo`] and [`tools`] see to what it needs,
+//! [`mod@bundle`] and [`mod@disk`] make its files, [`qemu`] is the machine. [`summary`], [`verdict`] and [`bench`] say
+//! what came of it. A library, so that the machine tests drive the same code as the command [`cli`].
 
+pub mod bench;
+pub mod bundle;
+pub mod cargo;
+pub mod cli;
 pub mod config;
+pub mod disk;
 pub mod image;
+pub mod progress;
+pub mod qemu;
+pub mod session;
+pub mod summary;
+pub mod tools;
+pub mod verdict;

@@ -1,2 +1,7 @@
 //! The host tool `cohort`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    boot::cli::main(std::env::args_os())
+}

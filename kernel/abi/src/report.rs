@@ -125,6 +125,41 @@ pub struct Figure {
     pub unit: String,
 }
 
+/// Names of figures that have an aim, and mostly something of Linux to stand beside. Ticks are instructions where
+/// the machine counts them (`--icount`).
+pub mod figure {
+    /// Ticks from the hypervisor's entry to the first instruction of a guest without devices.
+    pub const START_BARE: &str = "start a guest without devices";
+    /// The same for a guest with devices.
+    pub const START_DEVICES: &str = "start a guest with devices";
+    /// The same, less the time that resets prescribe to wait.
+    pub const START_DEVICES_WITHOUT_WAIT: &str = "start a guest with devices, without waits";
+    /// Ticks to open a whole set whose reset needs no wait.
+    pub const OPEN_SET: &str = "open a device set";
+    /// Ticks to close it.
+    pub const CLOSE_SET: &str = "close a device set";
+    /// Ticks to map 4 KiB for DMA.
+    pub const MAP_4K: &str = "map 4 KiB";
+    /// Ticks to map 2 MiB for DMA.
+    pub const MAP_2M: &str = "map 2 MiB";
+    /// Ticks to map 1 GiB for DMA.
+    pub const MAP_1G: &str = "map 1 GiB";
+    /// Ticks to unmap 4 KiB.
+    pub const UNMAP_4K: &str = "unmap 4 KiB";
+    /// Ticks to unmap 2 MiB.
+    pub const UNMAP_2M: &str = "unmap 2 MiB";
+    /// Ticks to unmap 1 GiB.
+    pub const UNMAP_1G: &str = "unmap 1 GiB";
+    /// Requests to the IOMMU for one mapping.
+    pub const MAP_REQUESTS: &str = "requests for one mapping";
+    /// Ticks from a guest's CPUID to its next instruction.
+    pub const CPUID_EXIT: &str = "one CPUID exit there and back";
+    /// Bytes of memory that the hypervisor holds for itself.
+    pub const RESIDENT: &str = "resident memory of the hypervisor";
+    /// Bytes of the hypervisor's loaded image; the host tool measures it.
+    pub const IMAGE: &str = "image of the hypervisor";
+}
+
 /// The end of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {

@@ -1,0 +1,128 @@
+//! From a checked plan to the bundle that the hypervisor reads.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use cohort_abi::bundle::{self, Config, Mode};
+
+use crate::config::{Guest, Image, Plan};
+use crate::{cargo, image};
+
+/// Builds the bundle of `plan` for `mode`, and the guests of the repository that it needs.
+///
+/// # Errors
+/// Where a guest does not build or its image is not one.
+pub fn build(plan: &Plan, mode: Mode) -> anyhow::Result<Vec<u8>> {
+    let built = build_guests(&plan.guests)?;
+    let mut images = Images::default();
+    let mut guests = Vec::new();
+    for guest in &plan.guests {
+        let path = match &guest.image {
+            Image::File(path) => path.clone(),
+            Image::BuiltIn(name) => built
+                .get(name)
+                .cloned()
+                .with_context(|| format!("cargo built no guest `{name}`"))?,
+        };
+        guests.push(bundle::Guest {
+            name: guest.name.clone(),
+            cpus: guest.cpus.clone(),
+            memory: guest.memory,
+            memory_at: guest.memory_at,
+            image: images.add(path)?,
+            cmdline: guest.cmdline.clone(),
+            devices: guest.devices.clone(),
+            expect: guest.expect,
+        });
+    }
+    let config = Config {
+        mode,
+        allow_unsafe_interrupts: plan.allow_unsafe_interrupts,
+        deadline_ms: plan.deadline_ms,
+        guests,
+    };
+    Ok(bundle::build(&config, &images.bytes)?)
+}
+
+/// The images of a bundle, each file once.
+#[derive(Default)]
+struct Images {
+    bytes: Vec<u8>,
+    known: BTreeMap<PathBuf, bundle::Image>,
+}
+
+impl Images {
+    fn add(&mut self, path: PathBuf) -> anyhow::Result<bundle::Image> {
+        if let Some(known) = self.known.get(&path) {
+            return Ok(*known);
+        }
+        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        image::check(&bytes).with_context(|| format!("{} cannot be run", path.display()))?;
+        // Page-aligned, so that the hypervisor can read program headers in place.
+        self.bytes.resize(self.bytes.len().next_multiple_of(4096), 0);
+        let (Ok(offset), Ok(len)) = (u32::try_from(self.bytes.len()), u32::try_from(bytes.len())) else {
+            bail!(
+                "the images are larger than 4 GiB together; {} does not fit",
+                path.display()
+            );
+        };
+        self.bytes.extend_from_slice(&bytes);
+        let image = bundle::Image { offset, len };
+        self.known.insert(path, image);
+        Ok(image)
+    }
+}
+
+/// Builds the guests of the repository that `guests` use; gives the path of each.
+fn build_guests(guests: &[Guest]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+    let mut arguments = vec!["-p", "guests"];
+    for guest in guests {
+        if let Image::BuiltIn(name) = &guest.image {
+            arguments.extend(["--bin", name]);
+        }
+    }
+    if arguments.len() == 2 {
+        return Ok(BTreeMap::new());
+    }
+    Ok(cargo::build("Building the guests", &["build"], &arguments)?
+        .into_iter()
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Source;
+    use crate::image::tests::elf;
+
+    #[test]
+    fn a_bundle_carries_the_plan_and_each_image_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let image = elf(&[0xf4], true);
+        std::fs::write(folder.path().join("guest"), &image).expect("it is written");
+        let guest = |name: &str, cpu: u32| {
+            format!(
+                "[[guest]]\nname=\"{name}\"\ncpus=[{cpu}]\nmemory=\"2M\"\nimage=\"guest\"\ncmdline=\"x\"\n"
+            )
+        };
+        let text = format!(
+            "deadline = 5\n{}{}expect = \"any\"\n",
+            guest("a", 1),
+            guest("b", 2)
+        );
+        let source = Source {
+            name: "t".into(),
+            text,
+            folder: folder.path().into(),
+        };
+        let plan = Plan::load(source).expect("it holds");
+        let bytes = build(&plan, Mode::Check).expect("it builds");
+        let bundle = bundle::Bundle::parse(&bytes).expect("it reads");
+        assert_eq!(bundle.config.mode, Mode::Check);
+        assert_eq!(bundle.config.deadline_ms, 5000);
+        assert_eq!(bundle.config.guests[1].expect, bundle::Expect::Any);
+        assert_eq!(bundle.config.guests[0].image, bundle.config.guests[1].image);
+        assert_eq!(bundle.image(bundle.config.guests[0].image), Some(&image[..]));
+    }
+}

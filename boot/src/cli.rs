@@ -1,0 +1,245 @@
+//! The command line: what the user can ask for, and what is done about it.
+
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use cohort_abi::bundle::Mode;
+use cohort_abi::exit::Outcome as Exit;
+use cohort_abi::report::{Figure, figure};
+
+use crate::config::{self, Plan, Refused, Source};
+use crate::qemu::process::INTERRUPTED;
+use crate::session::{Options, Outcome, Session};
+use crate::{bench, image, summary, verdict};
+
+/// Runs the Cohort hypervisor in QEMU, and explains its machines and configurations.
+#[derive(Debug, Parser)]
+#[command(name = "cohort", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Target,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Boot the machine and run its guests (also without a command)
+    Run(Target),
+    /// Check a configuration on the host, then ask the hypervisor; no guest runs
+    Check(Target),
+    /// Print the machine's device sets, isolation groups and cohorts, and why each member is in
+    Sets(Target),
+    /// Measure, with instructions as ticks, beside what Linux VFIO needs
+    Bench(Target),
+    /// Boot an ELF file in the demo's machine; its outcome is the exit status (cargo's runner for in-kernel tests)
+    Exec {
+        /// ELF64 with a PVH note
+        elf: PathBuf,
+        /// Its command line
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+        /// Seconds until the machine is stopped
+        #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        timeout: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Target {
+    /// Configuration file [default: the built-in demo]
+    config: Option<PathBuf>,
+    /// The machine's IOMMU, whatever the configuration says
+    #[arg(long)]
+    iommu: Option<Iommu>,
+    /// Let virtual time count instructions, so that a run repeats itself
+    #[arg(long)]
+    icount: bool,
+    /// Write the summary as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Seconds until the machine is stopped
+    #[arg(long, value_name = "SECONDS", default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: u64,
+    /// Keep the run's files (hypervisor, bundle, disks, records)
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Iommu {
+    /// virtio-iommu-pci
+    Virtio,
+    /// None: the hypervisor must refuse to assign devices
+    None,
+}
+
+/// Does what `arguments` ask for.
+///
+/// The exit status is 0 only when everything held, 1 when something did not, 2 when the command line or the
+/// configuration is wrong, 130 after Ctrl-C.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = Cli::parse_from(arguments);
+    // Without the handler Ctrl-C ends this process, and QEMU gets the same signal from the terminal.
+    let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
+    let done = match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(target) => with_plan(target, Mode::Run),
+        Command::Check(target) => with_plan(target, Mode::Check),
+        Command::Sets(target) => with_plan(target, Mode::Sets),
+        Command::Bench(target) => with_plan(
+            Target {
+                icount: true,
+                ..target
+            },
+            Mode::Bench,
+        ),
+        Command::Exec {
+            elf,
+            arguments,
+            timeout,
+        } => exec(&elf, &arguments, timeout),
+    };
+    match done {
+        _ if INTERRUPTED.load(Ordering::Relaxed) => ExitCode::from(130),
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => match error.downcast_ref::<Refused>() {
+            Some(refused) => {
+                eprint!("{}", refused.render(std::io::stderr().is_terminal()));
+                ExitCode::from(2)
+            }
+            None => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn with_plan(target: Target, mode: Mode) -> anyhow::Result<bool> {
+    let source = target
+        .config
+        .as_deref()
+        .map_or_else(|| Ok(Source::demo()), Source::read)?;
+    let mut plan = Plan::load(source)?;
+    match target.iommu {
+        Some(Iommu::None) => plan.machine.iommu = config::Iommu::None,
+        Some(Iommu::Virtio) => plan.machine.iommu = config::Iommu::Virtio,
+        None => {}
+    }
+    let mut session = Session::new(&plan, mode)?;
+    if target.keep {
+        eprintln!("The files of this run: {}", session.keep().display());
+    }
+    let options = Options {
+        icount: target.icount,
+        timeout: Duration::from_secs(target.timeout),
+    };
+    // `sets` and `check` have an answer of their own; the console matters only where it fails.
+    let quiet = matches!(mode, Mode::Sets | Mode::Check);
+    let outcome = session.run(&options, &mut |line| {
+        if !quiet {
+            println!("{line}");
+        }
+    })?;
+    if let Some(path) = &target.json {
+        let json = summary::json(&outcome)?;
+        std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    tell(&plan, &session, &outcome, mode)?;
+    Ok(outcome.success())
+}
+
+/// Prints what `mode` asks for.
+fn tell(plan: &Plan, session: &Session, outcome: &Outcome, mode: Mode) -> anyhow::Result<()> {
+    match mode {
+        Mode::Run => print!("\n{}", summary::text(outcome)),
+        Mode::Check => {
+            if let Some(refused) = verdict::refused(plan, &outcome.report) {
+                return Err(refused.into());
+            }
+            if outcome.success() {
+                println!(
+                    "{}: nothing wrong; the hypervisor would open everything it names",
+                    plan.source.name
+                );
+            }
+        }
+        Mode::Sets => print!("{}", summary::sets(outcome)),
+        Mode::Bench => {
+            let value = image::loaded_bytes(&std::fs::read(&session.kernel)?);
+            let image = Figure {
+                name: figure::IMAGE.into(),
+                value,
+                unit: "bytes".into(),
+            };
+            print!("\n{}", bench::table(&outcome.report, &[image]));
+        }
+    }
+    if !outcome.success() && mode != Mode::Run {
+        if mode != Mode::Bench {
+            outcome.console.iter().for_each(|line| println!("{line}"));
+        }
+        outcome
+            .failures
+            .iter()
+            .for_each(|failure| println!("failed: {failure}"));
+    }
+    Ok(())
+}
+
+/// Boots one ELF file, with its console on standard output.
+fn exec(elf: &Path, arguments: &[String], timeout: u64) -> anyhow::Result<bool> {
+    image::check_file(elf)
+        .map_err(|why| anyhow::anyhow!("{} cannot be run: {why}; {}", elf.display(), why.help()))?;
+    let mut session = Session::bare(&Plan::load(Source::demo())?, elf)?;
+    session.cmdline = arguments.join(" ");
+    let options = Options {
+        icount: false,
+        timeout: Duration::from_secs(timeout),
+    };
+    let outcome = session.run(&options, &mut |line| println!("{line}"))?;
+    let success = outcome.ended.outcome() == Some(Exit::Success);
+    if !success {
+        // A test has no summary to send, so only how it ended counts.
+        eprintln!("the machine ended without success: {:?}", outcome.ended);
+    }
+    Ok(success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_work_with_and_without_the_command() {
+        for line in [
+            &["cohort", "--iommu", "none", "a.toml"][..],
+            &["cohort", "run", "--iommu", "none", "a.toml"],
+        ] {
+            let cli = Cli::try_parse_from(line).expect("it parses");
+            let Command::Run(target) = cli.command.unwrap_or(Command::Run(cli.run)) else {
+                panic!("it is `run`")
+            };
+            assert!(matches!(target.iommu, Some(Iommu::None)));
+        }
+        assert!(Cli::try_parse_from(["cohort", "run", "--timeout", "0"]).is_err());
+        let exec = Cli::try_parse_from(["cohort", "exec", "k", "--filter", "x"]).expect("it parses");
+        assert!(
+            matches!(exec.command, Some(Command::Exec { arguments, .. }) if arguments == ["--filter", "x"])
+        );
+    }
+}
