@@ -14,6 +14,8 @@ mod id;
 pub mod lease;
 pub mod pci;
 mod region;
+pub mod set;
+mod sync;
 
 pub use fault::{Failure, Fault, Step};
 pub use id::{DeviceId, DomainId, Owner, Requester, SetId};

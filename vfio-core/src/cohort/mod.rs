@@ -10,6 +10,7 @@ mod refusal;
 mod tests;
 
 pub use link::{Cause, Link};
+pub(crate) use plan::Standing;
 pub use plan::{OpenPlan, Terms};
 pub use refusal::{Missing, Refusal};
 
