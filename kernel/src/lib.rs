@@ -10,5 +10,13 @@ pub mod acpi;
 pub mod addr;
 pub mod guest;
 pub mod iommu;
+pub mod memory;
 pub mod pci;
 pub mod virt;
+
+#[cfg(target_os = "none")]
+pub mod console;
+#[cfg(target_os = "none")]
+pub mod cpu;
+#[cfg(target_os = "none")]
+pub mod entry;

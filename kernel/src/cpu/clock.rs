@@ -1,0 +1,72 @@
+//! Time: the time-stamp counter, calibrated once against the PIT.
+#![expect(unsafe_code, reason = "reads the time-stamp counter and programs the PIT")]
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use x86_64::instructions::port::Port;
+
+/// Frequency of the PIT in Hz (Intel 8254).
+const PIT_HZ: u64 = 1_193_182;
+/// How long the calibration takes, in PIT ticks: 10 ms.
+const PIT_TICKS: u16 = 11_932;
+/// Reads of the PIT's gate before it is given up.
+const GATE_POLLS: u32 = 50_000_000;
+/// What is assumed of a machine without a PIT: a fast CPU makes waits longer, never shorter.
+const FALLBACK_KHZ: u64 = 5_000_000;
+
+static KHZ: AtomicU64 = AtomicU64::new(FALLBACK_KHZ);
+
+/// Time-stamp counter now.
+#[must_use]
+pub fn ticks() -> u64 {
+    // SAFETY: every x86_64 CPU has the counter.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// Ticks in a millisecond.
+#[must_use]
+pub fn khz() -> u64 {
+    KHZ.load(Ordering::Relaxed)
+}
+
+/// Ticks in `micros` microseconds.
+#[must_use]
+pub fn micros(micros: u64) -> u64 {
+    micros.saturating_mul(khz()) / 1000
+}
+
+/// Waits at least `us` microseconds.
+pub fn delay(us: u64) {
+    let (start, wait) = (ticks(), micros(us));
+    while ticks().wrapping_sub(start) < wait {
+        core::hint::spin_loop();
+    }
+}
+
+/// Measures the counter over 10 ms of PIT channel 2. Returns whether the PIT answered.
+pub fn calibrate() -> bool {
+    let mut control = Port::<u8>::new(0x43);
+    let mut channel = Port::<u8>::new(0x42);
+    let mut gate = Port::<u8>::new(0x61);
+    // SAFETY: channel 2 drives the speaker only, which stays off (bit 1); mode 0, low byte then high byte.
+    let start = unsafe {
+        let off = gate.read() & !3;
+        gate.write(off);
+        control.write(0xb0);
+        channel.write(PIT_TICKS as u8);
+        channel.write((PIT_TICKS >> 8) as u8);
+        gate.write(off | 1);
+        ticks()
+    };
+    for _ in 0..GATE_POLLS {
+        // SAFETY: reads the gate's output, bit 5.
+        if unsafe { gate.read() } & 0x20 != 0 {
+            let khz = (ticks() - start) * PIT_HZ / u64::from(PIT_TICKS) / 1000;
+            if khz > 0 {
+                KHZ.store(khz, Ordering::Relaxed);
+                return true;
+            }
+            return false;
+        }
+    }
+    false
+}

@@ -1,0 +1,28 @@
+//! The physical CPUs: descriptor tables, interrupts, local APIC, time, and how the others are started.
+//!
+//! Host code runs with interrupts off. They are taken in one window only ([`interrupts::take`]), so that a
+//! handler never meets another CPU's or a guest's state.
+
+pub mod clock;
+mod descriptors;
+pub mod interrupts;
+pub mod lapic;
+mod panic;
+pub mod smp;
+
+/// Most CPUs that are used; the others stay off.
+pub const MAX_CPUS: usize = 32;
+
+/// Index of a CPU by its order in the MADT; 0 is the boot CPU.
+pub type CpuIndex = usize;
+
+/// Gives the running CPU its tables and turns its local APIC on.
+///
+/// # Errors
+/// No memory for the stacks of interrupts.
+pub fn init_this(index: CpuIndex) -> Result<(), crate::memory::paging::PagingError> {
+    descriptors::load(index)?;
+    lapic::enable();
+    lapic::claim(index);
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! The hypervisor's own page tables: everything one to one, each thing with no more rights than it needs.
+//!
+//! Text is read-only and executable, everything else is not executable, page 0 and the guard pages are not
+//! mapped. RAM is cacheable; what is not RAM is device memory and uncacheable.
+#![expect(unsafe_code, reason = "builds and loads page tables")]
+
+use super::regions::{Kind, Region};
+use crate::addr::HostPhys;
+use alloc::alloc::{Layout, alloc_zeroed};
+use spin::Mutex;
+use x86_64::registers::control::{Cr3, Cr3Flags};
+use x86_64::structures::paging::mapper::{MapToError, MappedFrame, TranslateResult, UnmapError};
+use x86_64::structures::paging::page::PageSize;
+use x86_64::structures::paging::{
+    FrameAllocator, Mapper, OffsetPageTable, Page, PageTable, PageTableFlags as Flags, PhysFrame, Size2MiB,
+    Size4KiB, Translate,
+};
+use x86_64::{PhysAddr, VirtAddr};
+
+unsafe extern "C" {
+    static __image_start: u8;
+    static __text_start: u8;
+    static __text_end: u8;
+    static __rodata_start: u8;
+    static __rodata_end: u8;
+    static __data_start: u8;
+    static __data_end: u8;
+    static __image_end: u8;
+    static __boot_stack_guard: u8;
+}
+
+const SMALL: u64 = 4 << 10;
+const LARGE: u64 = 2 << 20;
+const DATA: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::NO_EXECUTE);
+const DEVICE: Flags = DATA.union(Flags::NO_CACHE).union(Flags::WRITE_THROUGH);
+const TEXT: Flags = Flags::PRESENT;
+const RODATA: Flags = Flags::PRESENT.union(Flags::NO_EXECUTE);
+
+static TABLES: Mutex<Option<OffsetPageTable<'static>>> = Mutex::new(None);
+
+/// Why a mapping could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PagingError {
+    /// The heap has no room for another table.
+    #[error("no memory left for page tables")]
+    Memory,
+    /// Part of the range is mapped in another way.
+    #[error("the range is mapped already, with other rights")]
+    Mapped,
+    /// Beyond what the tables can map, or not in order.
+    #[error("the address range is not one that page tables can map")]
+    Range,
+}
+
+/// Frames for tables: pages of the heap, whose physical address is their address.
+struct HeapFrames;
+
+// SAFETY: the heap gives page-aligned, zeroed, unused memory, which is never freed while a table uses it.
+unsafe impl FrameAllocator<Size4KiB> for HeapFrames {
+    fn allocate_frame(&mut self) -> Option<PhysFrame> {
+        let layout = Layout::from_size_align(SMALL as usize, SMALL as usize).ok()?;
+        // SAFETY: the layout has a size.
+        let page = unsafe { alloc_zeroed(layout) };
+        (!page.is_null()).then(|| PhysFrame::containing_address(PhysAddr::new(page as u64)))
+    }
+}
+
+/// The image's own range.
+#[must_use]
+pub fn image() -> Region {
+    Region {
+        start: &raw const __image_start as u64,
+        end: &raw const __image_end as u64,
+        kind: Kind::Reserved,
+    }
+}
+
+/// Builds the tables for `memory` and loads them.
+///
+/// # Errors
+/// [`PagingError`]; the boot tables stay loaded.
+pub fn init(memory: &[Region]) -> Result<(), PagingError> {
+    let root = HeapFrames
+        .allocate_frame()
+        .ok_or(PagingError::Memory)?
+        .start_address();
+    // SAFETY: the frame is fresh, zeroed, owned by nobody else, and mapped one to one by the boot tables.
+    let mut tables =
+        unsafe { OffsetPageTable::new(&mut *(root.as_u64() as *mut PageTable), VirtAddr::zero()) };
+    let ram_top = memory
+        .iter()
+        .filter(|r| r.kind == Kind::Usable)
+        .map(|r| r.end)
+        .max()
+        .unwrap_or(0);
+    let top = ram_top.max(4 << 30).next_multiple_of(LARGE).min(1 << 46);
+    let image = image();
+    let mut at = 0;
+    while at < top {
+        let usable = memory
+            .iter()
+            .any(|r| r.kind == Kind::Usable && r.start < at + LARGE && at < r.end);
+        let flags = if usable || at == 0 { DATA } else { DEVICE };
+        if at == 0 || (at < image.end && image.start < at + LARGE) {
+            for page in (at..at + LARGE).step_by(SMALL as usize) {
+                if page != 0 {
+                    map::<Size4KiB>(&mut tables, page, flags)?;
+                }
+            }
+        } else {
+            map::<Size2MiB>(&mut tables, at, flags)?;
+        }
+        at += LARGE;
+    }
+    let parts = [
+        (&raw const __text_start as u64, &raw const __text_end as u64, TEXT),
+        (
+            &raw const __rodata_start as u64,
+            &raw const __rodata_end as u64,
+            RODATA,
+        ),
+    ];
+    for (start, end, flags) in parts {
+        for page in (start..end).step_by(SMALL as usize) {
+            protect(&mut tables, page, flags)?;
+        }
+    }
+    unmap(&mut tables, &raw const __boot_stack_guard as u64)?;
+    // SAFETY: the tables map the running text, the data and the stack as they are used.
+    unsafe { Cr3::write(PhysFrame::containing_address(root), Cr3Flags::empty()) };
+    *TABLES.lock() = Some(tables);
+    Ok(())
+}
+
+/// Physical address of the root table.
+#[must_use]
+pub fn root() -> u64 {
+    Cr3::read().0.start_address().as_u64()
+}
+
+/// Makes device memory at `base` reachable, uncached; below the top of RAM it is already.
+///
+/// # Errors
+/// [`PagingError::Range`] past what tables map, [`PagingError::Memory`].
+pub fn map_device(base: HostPhys, bytes: u64) -> Result<(), PagingError> {
+    let end = base
+        .0
+        .checked_add(bytes)
+        .filter(|end| *end <= 1 << 46)
+        .ok_or(PagingError::Range)?;
+    let mut guard = TABLES.lock();
+    let tables = guard.as_mut().ok_or(PagingError::Memory)?;
+    let mut at = base.0 & !(LARGE - 1);
+    while at < end {
+        let known = matches!(
+            tables.translate(VirtAddr::new(at)),
+            TranslateResult::Mapped { .. }
+        );
+        if !known {
+            map::<Size2MiB>(tables, at, DEVICE)?;
+        }
+        at += LARGE;
+    }
+    Ok(())
+}
+
+/// Takes one page out, for a guard page or once it has served.
+///
+/// # Errors
+/// [`PagingError::Mapped`] where the page lies in a large one.
+pub fn unmap_page(at: u64) -> Result<(), PagingError> {
+    unmap(TABLES.lock().as_mut().ok_or(PagingError::Memory)?, at)
+}
+
+/// Puts a page that [`unmap_page`] took out back, as data.
+///
+/// # Errors
+/// [`PagingError`], as for a new mapping.
+pub fn remap_page(at: u64) -> Result<(), PagingError> {
+    map::<Size4KiB>(TABLES.lock().as_mut().ok_or(PagingError::Memory)?, at, DATA)
+}
+
+/// Lets one page be executed, or no longer: for the code that starts other CPUs.
+///
+/// # Errors
+/// [`PagingError::Mapped`] where the page lies in a large one.
+pub fn set_executable(at: u64, executable: bool) -> Result<(), PagingError> {
+    let flags = if executable {
+        Flags::PRESENT | Flags::WRITABLE
+    } else {
+        DATA
+    };
+    protect(TABLES.lock().as_mut().ok_or(PagingError::Memory)?, at, flags)
+}
+
+/// Whether `at` is mapped, and by a page of at most 4 KiB: for tests of the protections.
+#[must_use]
+pub fn rights(at: u64) -> Option<Flags> {
+    match TABLES.lock().as_ref()?.translate(VirtAddr::new(at)) {
+        TranslateResult::Mapped {
+            frame: MappedFrame::Size4KiB(_) | MappedFrame::Size2MiB(_),
+            flags,
+            ..
+        } => Some(flags),
+        _ => None,
+    }
+}
+
+fn map<S: PageSize + core::fmt::Debug>(
+    tables: &mut OffsetPageTable<'_>,
+    at: u64,
+    flags: Flags,
+) -> Result<(), PagingError>
+where
+    for<'a> OffsetPageTable<'a>: Mapper<S>,
+{
+    let page = Page::<S>::from_start_address(VirtAddr::try_new(at).map_err(|_| PagingError::Range)?);
+    let frame = PhysFrame::<S>::from_start_address(PhysAddr::try_new(at).map_err(|_| PagingError::Range)?);
+    let (Ok(page), Ok(frame)) = (page, frame) else {
+        return Err(PagingError::Range);
+    };
+    // SAFETY: one to one, and only memory that the image owns or that no Rust object lives in.
+    match unsafe { tables.map_to(page, frame, flags, &mut HeapFrames) } {
+        Ok(flush) => {
+            flush.flush();
+            Ok(())
+        }
+        Err(MapToError::FrameAllocationFailed) => Err(PagingError::Memory),
+        Err(MapToError::ParentEntryHugePage | MapToError::PageAlreadyMapped(_)) => Err(PagingError::Mapped),
+    }
+}
+
+fn protect(tables: &mut OffsetPageTable<'_>, at: u64, flags: Flags) -> Result<(), PagingError> {
+    let page = Page::<Size4KiB>::containing_address(VirtAddr::new(at));
+    // SAFETY: callers take rights that the page's contents do not need.
+    unsafe { tables.update_flags(page, flags) }
+        .map_err(|_| PagingError::Mapped)?
+        .flush();
+    Ok(())
+}
+
+fn unmap(tables: &mut OffsetPageTable<'_>, at: u64) -> Result<(), PagingError> {
+    let page = Page::<Size4KiB>::containing_address(VirtAddr::new(at));
+    match tables.unmap(page) {
+        Ok((_, flush)) => {
+            flush.flush();
+            Ok(())
+        }
+        Err(UnmapError::PageNotMapped) => Ok(()),
+        Err(_) => Err(PagingError::Mapped),
+    }
+}
