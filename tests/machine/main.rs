@@ -1,0 +1,23 @@
+//! The machine tests: the demo, guests that misbehave, and everything that must be refused.
+//!
+//! `cargo test --test machine` runs them, `cargo test --test machine demo` those with `demo` in their name.
+
+mod demo;
+mod faulty;
+mod host;
+mod platform;
+mod refusal;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Trial;
+
+fn main() -> ExitCode {
+    let mut trials: Vec<Trial> = Vec::new();
+    trials.extend(host::trials());
+    trials.extend(demo::trials());
+    trials.extend(faulty::trials());
+    trials.extend(refusal::trials());
+    trials.extend(platform::trials());
+    machine_tests::run(trials).exit_code()
+}
