@@ -33,13 +33,10 @@ pub fn break_table(
     let (kernel, signature) = (session.kernel.clone(), signature.to_owned());
     std::thread::spawn(move || {
         let mut gdb = Gdb::connect(&socket)?;
-        gdb.run_to(entry(&kernel)?)?;
-        let table = gdb.find(signature.as_bytes())?;
-        // Byte 9 of every table header is its checksum (ACPI 6.5, section 5.2.6).
-        let checksum = gdb.read(table + 9, 1)?;
-        gdb.write(table + 9, checksum.first().copied().unwrap_or(0) ^ 0x55)?;
-        gdb.ask("D")?;
-        Ok(())
+        let done = gdb.break_checksum(&kernel, signature.as_bytes());
+        // Detached, the machine runs on; after a failure it must not wait for anybody.
+        gdb.ask(if done.is_ok() { "D" } else { "k" })?;
+        done
     })
 }
 
@@ -93,6 +90,14 @@ impl Gdb {
         self.0.read_exact(&mut [0; 2])?;
         self.0.write_all(b"+")?;
         Ok(String::from_utf8(reply)?)
+    }
+
+    fn break_checksum(&mut self, kernel: &Path, signature: &[u8]) -> anyhow::Result<()> {
+        self.run_to(entry(kernel)?)?;
+        let table = self.find(signature)?;
+        // Byte 9 of every table header is its checksum (ACPI 6.5, section 5.2.6).
+        let checksum = self.read(table + 9, 1)?;
+        self.write(table + 9, checksum.first().copied().unwrap_or(0) ^ 0x55)
     }
 
     fn run_to(&mut self, address: u64) -> anyhow::Result<()> {

@@ -16,6 +16,7 @@ use libtest_mimic::{Failed, Trial};
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
+    boot::qemu::process::end_on_signals();
     let (mut trials, whole) = match boot_tests() {
         Ok(outcome) => (trials(&outcome), whole(&outcome)),
         Err(error) => (Vec::new(), Err(Failed::from(format!("{error:#}")))),

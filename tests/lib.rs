@@ -17,6 +17,7 @@ const PARALLEL: usize = 2;
 
 /// Runs `trials` as the command line asks for, at most two at once.
 pub fn run(trials: Vec<Trial>) -> Conclusion {
+    boot::qemu::process::end_on_signals();
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(arguments.test_threads.unwrap_or(PARALLEL).min(PARALLEL));
     libtest_mimic::run(&arguments, trials)

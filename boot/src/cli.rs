@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,7 +13,7 @@ use cohort_abi::exit::Outcome as Exit;
 use cohort_abi::report::{Figure, figure};
 
 use crate::config::{self, Plan, Refused, Source};
-use crate::qemu::process::INTERRUPTED;
+use crate::qemu::process;
 use crate::session::{Options, Outcome, Session};
 use crate::{bench, image, summary, verdict};
 
@@ -87,8 +86,7 @@ enum Iommu {
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = Cli::parse_from(arguments);
-    // Without the handler Ctrl-C ends this process, and QEMU gets the same signal from the terminal.
-    let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
+    process::end_on_signals();
     let done = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(target) => with_plan(target, Mode::Run),
         Command::Check(target) => with_plan(target, Mode::Check),
@@ -107,7 +105,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         } => exec(&elf, &arguments, timeout),
     };
     match done {
-        _ if INTERRUPTED.load(Ordering::Relaxed) => ExitCode::from(130),
+        _ if process::interrupted() => ExitCode::from(130),
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => match error.downcast_ref::<Refused>() {

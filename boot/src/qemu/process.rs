@@ -15,7 +15,19 @@ use cohort_abi::exit::Outcome;
 use super::command::is_noise;
 
 /// Set by the handler of Ctrl-C; every run of this process ends soon after.
-pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Ends every machine of this process on Ctrl-C and on a request to terminate, so that none outlives it.
+pub fn end_on_signals() {
+    // Without the handler the signal ends this process, and a terminal sends the same signal to QEMU.
+    let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
+}
+
+/// Whether such a signal came.
+#[must_use]
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
 
 /// Lines of the console that are kept for a failure's message.
 const TAIL: usize = 400;
@@ -124,7 +136,7 @@ pub fn run(
             Err(RecvTimeoutError::Disconnected) => break,
         }
         // Looked at after every line too: a guest that prints without end is bounded as well.
-        if INTERRUPTED.load(Ordering::Relaxed) {
+        if interrupted() {
             machine.ended = Ended::Interrupted;
             return Ok(machine);
         }
