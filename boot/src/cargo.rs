@@ -123,7 +123,12 @@ pub fn build(what: &str, verb: &[&str], arguments: &[&str]) -> anyhow::Result<Ve
     let status = child.wait().context("cannot wait for cargo")?;
     let artifacts = artifacts.join().unwrap_or_default();
     if !status.success() {
-        bail!("{what} failed: {cargo:?}\n{said}");
+        let words = cargo.get_args().map(|word| word.display().to_string());
+        bail!(
+            "{} failed: cargo {}\n{said}",
+            what.to_lowercase(),
+            words.collect::<Vec<_>>().join(" ")
+        );
     }
     Ok(artifacts)
 }
