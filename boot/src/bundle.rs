@@ -94,7 +94,7 @@ fn build_guests(guests: &[Guest]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
 mod tests {
     use super::*;
     use crate::config::Source;
-    use crate::image::tests::elf;
+    use crate::minimal::elf;
 
     #[test]
     fn a_bundle_carries_the_plan_and_each_image_once() {

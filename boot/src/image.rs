@@ -89,46 +89,9 @@ pub fn loaded_bytes(bytes: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    /// A minimal ELF64: one `PT_LOAD` at 1 MiB with `code`, and a PVH note with its address if `note` is set.
-    pub(crate) fn elf(code: &[u8], note: bool) -> Vec<u8> {
-        const NOTE_AT: u64 = 64 + 2 * 56;
-        const CODE_AT: u64 = NOTE_AT + 24;
-        let mut out = Vec::new();
-        out.extend_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
-        for half in [2u16, 62] {
-            out.extend_from_slice(&half.to_le_bytes());
-        }
-        out.extend_from_slice(&1u32.to_le_bytes());
-        for long in [0x10_0000u64, 64, 0] {
-            out.extend_from_slice(&long.to_le_bytes());
-        }
-        out.extend_from_slice(&0u32.to_le_bytes());
-        for half in [64u16, 56, 2, 0, 0, 0] {
-            out.extend_from_slice(&half.to_le_bytes());
-        }
-        let (note_type, note_len) = if note { (4u32, 24u64) } else { (0, 0) };
-        let segments = [
-            (1u32, 5u32, CODE_AT, 0x10_0000u64, code.len() as u64, 8u64),
-            (note_type, 4, NOTE_AT, 0, note_len, 4),
-        ];
-        for (kind, flags, offset, address, len, align) in segments {
-            out.extend_from_slice(&kind.to_le_bytes());
-            out.extend_from_slice(&flags.to_le_bytes());
-            for long in [offset, address, address, len, len, align] {
-                out.extend_from_slice(&long.to_le_bytes());
-            }
-        }
-        for word in [4u32, 8, 18] {
-            out.extend_from_slice(&word.to_le_bytes());
-        }
-        out.extend_from_slice(b"Xen\0");
-        out.extend_from_slice(&0x10_0000u64.to_le_bytes());
-        out.extend_from_slice(code);
-        out
-    }
+    use crate::minimal::elf;
 
     #[test]
     fn only_a_pvh_elf_passes() {

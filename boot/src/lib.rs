@@ -2,7 +2,8 @@
 //!
 //! [`config`] turns TOML into a checked plan, [`session`] runs it: [`cargo`] and [`tools`] see to what it needs,
 //! [`mod@bundle`] and [`mod@disk`] make its files, [`qemu`] is the machine. [`summary`], [`verdict`] and [`bench`] say
-//! what came of it. A library, so that the machine tests drive the same code as the command [`cli`].
+//! what came of it. A library, so that the machine tests drive the same code as the command [`cli`];
+//! [`minimal`] lets both be tested without a hypervisor.
 
 pub mod bench;
 pub mod bundle;
@@ -11,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod disk;
 pub mod image;
+pub mod minimal;
 pub mod progress;
 pub mod qemu;
 pub mod session;

@@ -7,6 +7,7 @@ mod faulty;
 mod host;
 mod platform;
 mod refusal;
+mod tool;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ use libtest_mimic::Trial;
 fn main() -> ExitCode {
     let mut trials: Vec<Trial> = Vec::new();
     trials.extend(host::trials());
+    trials.extend(tool::trials());
     trials.extend(demo::trials());
     trials.extend(faulty::trials());
     trials.extend(refusal::trials());

@@ -1,5 +1,5 @@
 use super::*;
-use crate::image::tests::elf;
+use crate::minimal::elf;
 
 const GOOD: &str = r#"
 [[guest]]
