@@ -4,3 +4,5 @@
 //! finds the same names and numbers here, whoever reads the code finds no number anywhere else.
 
 #![no_std]
+
+pub mod svm;

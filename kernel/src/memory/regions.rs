@@ -85,6 +85,9 @@ impl FreeMemory {
             .filter(|region| region.kind == Kind::Reserved)
             .chain(held)
         {
+            if region.start >= region.end {
+                continue;
+            }
             free.remove(
                 region.start & !(LARGE - 1),
                 region.end.checked_next_multiple_of(LARGE).unwrap_or(u64::MAX),
@@ -174,6 +177,9 @@ impl FreeMemory {
     }
 
     fn remove(&mut self, start: u64, end: u64) {
+        if start >= end {
+            return;
+        }
         let cut = |range: &(u64, u64)| [(range.0, range.1.min(start)), (range.0.max(end), range.1)];
         self.ranges = self
             .ranges

@@ -6,6 +6,7 @@
 
 mod exit;
 pub mod nested;
+pub mod svm;
 mod vcpu;
 
 pub use exit::{Exit, ExitKind, IoDirection, IoExit, NestedFault};

@@ -1,0 +1,353 @@
+//! A vCPU's state in its VMCB, and the vendor-neutral view of it.
+
+use super::decode;
+use super::permission::{IoPermissions, MsrPermissions};
+use crate::virt::{
+    CodeSegment, ContextMsr, Exception, Exit, Gpr, Gprs, InvalidMsrValue, Segment, VcpuState, efer, rflags,
+};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use spec::svm::{
+    INTERCEPT_CR8, INTERRUPT_SHADOW, Intercept1, Intercept2, NP_ENABLE, TLB_FLUSH_ALL, VirtualInterrupt,
+    Vmcb, VmcbSegment, attributes, event,
+};
+
+/// Registers at a vCPU's first instruction, for the 32-bit entry of PVH: protected mode, no paging, flat segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryState {
+    /// EIP.
+    pub eip: u32,
+    /// EBX: where the start information is.
+    pub ebx: u32,
+}
+
+/// Exceptions that are intercepted: #DB and #AC can be raised without end inside one instruction's delivery, so
+/// that no interrupt would ever leave the guest (CVE-2015-8104, CVE-2015-5307); #MC is the host's.
+const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
+
+/// PAT at reset (manual volume 2, section 7.8.2).
+const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+/// The one address space id in use: a CPU runs one guest, and a new one starts with a flush.
+const ASID: u32 = 1;
+/// EFER bits that a guest may set.
+const GUEST_EFER: u64 = efer::SCE | efer::LME | efer::LMA | efer::NXE;
+const CR0_PG: u64 = 1 << 31;
+const CR0_RESET: u64 = 0x11;
+
+/// One virtual CPU.
+#[derive(Debug)]
+pub struct SvmVcpu {
+    pub(super) vmcb: Box<Vmcb>,
+    /// RAX and RSP are copied from and to the VMCB at each run.
+    pub(super) gprs: Gprs,
+    /// What VMSAVE keeps of the host while the guest runs.
+    #[cfg_attr(
+        not(target_os = "none"),
+        expect(dead_code, reason = "only bare metal enters a guest")
+    )]
+    pub(super) host: Box<Vmcb>,
+    /// Kept alive for the hardware, which reads them.
+    _ports: Arc<Box<IoPermissions>>,
+    _msrs: Arc<Box<MsrPermissions>>,
+    nrip_save: bool,
+}
+
+impl SvmVcpu {
+    /// A vCPU whose nested page tables have their root at host physical `nested_root`. Host virtual addresses are
+    /// physical ones, so boxes are handed to the hardware as they are.
+    #[must_use]
+    pub fn new(
+        nested_root: u64,
+        ports: Arc<Box<IoPermissions>>,
+        msrs: Arc<Box<MsrPermissions>>,
+        nrip_save: bool,
+    ) -> Self {
+        let mut vmcb = Box::new(Vmcb::EMPTY);
+        vmcb.intercept_cr = INTERCEPT_CR8;
+        vmcb.intercept_exceptions = EXCEPTIONS;
+        vmcb.intercept1 = Intercept1::all().bits();
+        vmcb.intercept2 = Intercept2::all().bits();
+        vmcb.iopm_base_pa = core::ptr::from_ref::<IoPermissions>(&ports) as u64;
+        vmcb.msrpm_base_pa = core::ptr::from_ref::<MsrPermissions>(&msrs) as u64;
+        vmcb.guest_asid = ASID;
+        vmcb.tlb_control = TLB_FLUSH_ALL;
+        vmcb.virtual_interrupt = VirtualInterrupt::V_INTR_MASKING.bits();
+        vmcb.np_enable = NP_ENABLE;
+        vmcb.n_cr3 = nested_root;
+        let mut vcpu = Self {
+            vmcb,
+            gprs: Gprs::default(),
+            host: Box::new(Vmcb::EMPTY),
+            _ports: ports,
+            _msrs: msrs,
+            nrip_save,
+        };
+        vcpu.reset(EntryState { eip: 0, ebx: 0 });
+        vcpu
+    }
+
+    /// Puts the vCPU at its first instruction.
+    pub fn reset(&mut self, entry: EntryState) {
+        let segment = |attributes, limit| VmcbSegment {
+            selector: 0,
+            attributes,
+            limit,
+            base: 0,
+        };
+        let data = VmcbSegment {
+            selector: 0x10,
+            ..segment(attributes::DATA32, u32::MAX)
+        };
+        let vmcb = &mut *self.vmcb;
+        vmcb.cs = VmcbSegment {
+            selector: 8,
+            ..segment(attributes::CODE32, u32::MAX)
+        };
+        (vmcb.ds, vmcb.es, vmcb.ss, vmcb.fs, vmcb.gs) = (data, data, data, data, data);
+        (vmcb.gdtr, vmcb.idtr) = (segment(0, 0), segment(0, 0));
+        vmcb.ldtr = segment(attributes::LDT, 0);
+        vmcb.tr = segment(attributes::TSS32, 0x67);
+        vmcb.cpl = 0;
+        vmcb.efer = efer::SVME;
+        (vmcb.cr0, vmcb.cr3, vmcb.cr4, vmcb.cr2) = (CR0_RESET, 0, 0, 0);
+        (vmcb.dr6, vmcb.dr7) = (0xffff_0ff0, 0x400);
+        vmcb.rflags = 2;
+        vmcb.rip = u64::from(entry.eip);
+        vmcb.g_pat = PAT_RESET;
+        (
+            vmcb.star,
+            vmcb.lstar,
+            vmcb.cstar,
+            vmcb.sfmask,
+            vmcb.kernel_gs_base,
+        ) = (0, 0, 0, 0, 0);
+        (
+            vmcb.sysenter_cs,
+            vmcb.sysenter_esp,
+            vmcb.sysenter_eip,
+            vmcb.dbgctl,
+        ) = (0, 0, 0, 0);
+        (vmcb.event_injection, vmcb.interrupt_shadow) = (0, 0);
+        vmcb.tlb_control = TLB_FLUSH_ALL;
+        self.gprs = Gprs::default();
+        self.gprs.set(Gpr::Rbx, u64::from(entry.ebx));
+    }
+
+    /// What VMRUN needs before an entry.
+    #[cfg_attr(
+        not(target_os = "none"),
+        expect(dead_code, reason = "only bare metal enters a guest")
+    )]
+    pub(super) fn prepare(&mut self) {
+        self.vmcb.rax = self.gprs.get(Gpr::Rax);
+        self.vmcb.rsp = self.gprs.get(Gpr::Rsp);
+    }
+
+    /// Takes in what the processor left, and says why it did.
+    pub(super) fn finish(&mut self) -> Exit {
+        let vmcb = &mut *self.vmcb;
+        vmcb.tlb_control = 0;
+        self.gprs.set(Gpr::Rax, vmcb.rax);
+        self.gprs.set(Gpr::Rsp, vmcb.rsp);
+        // An event whose delivery the exit cut off must be delivered again (section 15.7.2).
+        vmcb.event_injection = if vmcb.exit_int_info & event::VALID != 0 {
+            vmcb.exit_int_info
+        } else {
+            0
+        };
+        let exit = decode::decode(vmcb);
+        if exit == Exit::InterruptWindow {
+            vmcb.virtual_interrupt &= !VirtualInterrupt::V_IRQ.bits();
+        }
+        exit
+    }
+
+    fn segment(&self, segment: Segment) -> &VmcbSegment {
+        match segment {
+            Segment::Es => &self.vmcb.es,
+            Segment::Cs => &self.vmcb.cs,
+            Segment::Ss => &self.vmcb.ss,
+            Segment::Ds => &self.vmcb.ds,
+            Segment::Fs => &self.vmcb.fs,
+            Segment::Gs => &self.vmcb.gs,
+        }
+    }
+}
+
+impl VcpuState for SvmVcpu {
+    fn gprs(&self) -> &Gprs {
+        &self.gprs
+    }
+
+    fn gprs_mut(&mut self) -> &mut Gprs {
+        &mut self.gprs
+    }
+
+    fn rip(&self) -> u64 {
+        self.vmcb.rip
+    }
+
+    fn set_rip(&mut self, rip: u64) {
+        self.vmcb.rip = rip;
+        self.vmcb.interrupt_shadow &= !INTERRUPT_SHADOW;
+    }
+
+    fn next_rip(&self) -> Option<u64> {
+        decode::next_rip(&self.vmcb, self.nrip_save)
+    }
+
+    fn rflags(&self) -> u64 {
+        self.vmcb.rflags
+    }
+
+    fn set_rflags(&mut self, rflags: u64) {
+        self.vmcb.rflags = rflags | 2;
+    }
+
+    fn cr0(&self) -> u64 {
+        self.vmcb.cr0
+    }
+
+    fn cr3(&self) -> u64 {
+        self.vmcb.cr3
+    }
+
+    fn cr4(&self) -> u64 {
+        self.vmcb.cr4
+    }
+
+    fn efer(&self) -> u64 {
+        self.vmcb.efer & !efer::SVME
+    }
+
+    fn code_segment(&self) -> CodeSegment {
+        let attributes = self.vmcb.cs.attributes;
+        CodeSegment {
+            long: attributes & attributes::LONG != 0,
+            default32: attributes & attributes::DEFAULT32 != 0,
+            cpl: self.vmcb.cpl,
+        }
+    }
+
+    fn segment_base(&self, segment: Segment) -> u64 {
+        self.segment(segment).base
+    }
+
+    fn context_msr(&self, msr: ContextMsr) -> u64 {
+        match msr {
+            ContextMsr::Efer => self.efer(),
+            ContextMsr::Pat => self.vmcb.g_pat,
+        }
+    }
+
+    fn set_context_msr(&mut self, msr: ContextMsr, value: u64) -> Result<(), InvalidMsrValue> {
+        match msr {
+            ContextMsr::Efer => {
+                let paging = self.vmcb.cr0 & CR0_PG != 0;
+                let lme_changes = (value ^ self.vmcb.efer) & efer::LME != 0;
+                if value & !GUEST_EFER != 0 || (paging && lme_changes) {
+                    return Err(InvalidMsrValue);
+                }
+                // LMA is the processor's own and keeps its value.
+                let lma = self.vmcb.efer & efer::LMA;
+                self.vmcb.efer = value & !efer::LMA | lma | efer::SVME;
+            }
+            ContextMsr::Pat => {
+                if value
+                    .to_le_bytes()
+                    .iter()
+                    .any(|kind| !matches!(kind, 0 | 1 | 4..=7))
+                {
+                    return Err(InvalidMsrValue);
+                }
+                self.vmcb.g_pat = value;
+            }
+        }
+        Ok(())
+    }
+
+    fn interruptible(&self) -> bool {
+        self.vmcb.rflags & rflags::IF != 0
+            && self.vmcb.interrupt_shadow & INTERRUPT_SHADOW == 0
+            && self.vmcb.event_injection & event::VALID == 0
+    }
+
+    fn inject_interrupt(&mut self, vector: u8) -> bool {
+        let can = self.interruptible();
+        if can {
+            self.vmcb.event_injection = event::VALID | event::TYPE_INTERRUPT | u64::from(vector);
+        }
+        can
+    }
+
+    fn inject_exception(&mut self, exception: Exception) {
+        let error = exception.error.map_or(0, |code| {
+            event::ERROR_VALID | u64::from(code) << event::ERROR_SHIFT
+        });
+        self.vmcb.event_injection =
+            event::VALID | event::TYPE_EXCEPTION | u64::from(exception.vector) | error;
+    }
+
+    fn request_interrupt_window(&mut self) {
+        self.vmcb.virtual_interrupt |= (VirtualInterrupt::V_IRQ | VirtualInterrupt::V_IGN_TPR).bits();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vcpu() -> SvmVcpu {
+        SvmVcpu::new(
+            0x1000,
+            Arc::new(IoPermissions::deny_all()),
+            Arc::new(MsrPermissions::deny_all()),
+            false,
+        )
+    }
+
+    #[test]
+    fn an_interrupt_waits_for_the_flag_the_shadow_and_the_event_before_it() {
+        let mut vcpu = vcpu();
+        assert!(!vcpu.inject_interrupt(0x40), "IF is clear");
+        vcpu.set_rflags(rflags::IF);
+        vcpu.vmcb.interrupt_shadow = INTERRUPT_SHADOW;
+        assert!(!vcpu.inject_interrupt(0x40), "in the shadow of STI");
+        vcpu.set_rip(0x1001);
+        assert!(vcpu.inject_interrupt(0x40));
+        assert!(!vcpu.inject_interrupt(0x41), "one event an entry");
+        assert_eq!(vcpu.vmcb.event_injection, 0x8000_0040);
+    }
+
+    #[test]
+    fn a_delivery_that_was_cut_off_is_delivered_again() {
+        let mut vcpu = vcpu();
+        vcpu.set_rflags(rflags::IF);
+        assert!(vcpu.inject_interrupt(0x40));
+        vcpu.vmcb.exit_int_info = vcpu.vmcb.event_injection;
+        vcpu.finish();
+        assert_eq!(vcpu.vmcb.event_injection, 0x8000_0040);
+        vcpu.vmcb.exit_int_info = 0;
+        vcpu.finish();
+        assert_eq!(vcpu.vmcb.event_injection, 0);
+    }
+
+    #[test]
+    fn svm_stays_hidden_and_on() {
+        let mut vcpu = vcpu();
+        assert_eq!(vcpu.efer(), 0);
+        assert!(vcpu.set_context_msr(ContextMsr::Efer, efer::SVME).is_err());
+        assert!(
+            vcpu.set_context_msr(ContextMsr::Efer, efer::LME | efer::NXE)
+                .is_ok()
+        );
+        assert_eq!(vcpu.efer(), efer::LME | efer::NXE);
+        assert_eq!(vcpu.vmcb.efer & efer::SVME, efer::SVME);
+        vcpu.vmcb.cr0 |= CR0_PG;
+        assert!(
+            vcpu.set_context_msr(ContextMsr::Efer, 0).is_err(),
+            "LME cannot change under paging"
+        );
+        assert!(vcpu.set_context_msr(ContextMsr::Pat, 2).is_err());
+    }
+}
