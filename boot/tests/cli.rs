@@ -1,7 +1,9 @@
 //! The command as a user meets it: exit status, output, and nothing started where something is wrong.
 
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use boot::minimal::{elf, speaking};
 use cohort_abi::exit::Outcome;
@@ -86,4 +88,94 @@ fn exec_is_bounded() {
         "{}",
         text(&output.stderr)
     );
+}
+
+/// Ctrl-C in a terminal, and a polite request to end.
+#[test]
+fn signals_end_qemu_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = write(
+        folder.path(),
+        "endless-image",
+        &elf(&speaking("up\n", &[], None), true),
+    );
+    for signal in ["-INT", "-TERM"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cohort"));
+        let mut cohort = command
+            .args(["exec", &image])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut line = String::new();
+        let console = cohort.stdout.take().expect("it has a console");
+        BufReader::new(console)
+            .read_line(&mut line)
+            .expect("the machine speaks");
+        assert_eq!(line, "up\n");
+        assert!(runs(&image), "QEMU runs");
+        Command::new("kill")
+            .args([signal, &cohort.id().to_string()])
+            .status()
+            .expect("it is sent");
+        assert_eq!(cohort.wait().expect("it ends").code(), Some(130), "{signal}");
+        assert!(!runs(&image), "{signal} leaves no QEMU behind");
+    }
+}
+
+/// Whether some QEMU has `word` on its command line.
+fn runs(word: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("it is Linux").flatten();
+    processes
+        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
+        .any(|line| text(&line).contains(word) && text(&line).contains("-kernel"))
+}
+
+/// A folder of programs that stand in for the system's: `id` says `uid`, and `apt-get install` makes a QEMU that ends
+/// with success at once.
+fn programs(uid: u32) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let qemu = folder.path().join("qemu-system-x86_64").display().to_string();
+    let apt = format!(
+        "echo \"$@\" >> {}\n[ \"$1\" = install ] || exit 0\nprintf '#!/bin/sh\\nexit 33\\n' > {qemu}\n/bin/chmod +x {qemu}",
+        folder.path().join("log").display()
+    );
+    for (name, script) in [("id", format!("echo {uid}")), ("apt-get", apt)] {
+        let path = write(folder.path(), name, format!("#!/bin/sh\n{script}\n").as_bytes());
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("it is executable");
+    }
+    folder
+}
+
+fn exec_with(programs: &Path, image: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cohort"));
+    command
+        .args(["exec", image])
+        .env("PATH", programs)
+        .output()
+        .expect("it starts")
+}
+
+#[test]
+fn qemu_is_installed_where_that_is_allowed() {
+    let folder = programs(0);
+    let image = write(folder.path(), "image", &elf(&[0xf4], true));
+    let output = exec_with(folder.path(), &image);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let log = std::fs::read_to_string(folder.path().join("log")).expect("apt-get ran");
+    assert_eq!(
+        log,
+        "update\ninstall -y --no-install-recommends qemu-system-x86\n"
+    );
+}
+
+#[test]
+fn the_exact_command_is_printed_where_it_is_not() {
+    let folder = programs(1000);
+    let image = write(folder.path(), "image", &elf(&[0xf4], true));
+    let output = exec_with(folder.path(), &image);
+    assert_eq!(output.status.code(), Some(1));
+    let errors = text(&output.stderr);
+    let command = "sudo apt-get update && sudo apt-get install -y --no-install-recommends qemu-system-x86";
+    assert!(errors.contains(command), "{errors}");
+    assert!(!folder.path().join("log").exists(), "nothing was installed");
 }
