@@ -16,6 +16,8 @@ pub mod pci;
 mod region;
 pub mod set;
 mod sync;
+#[cfg(test)]
+mod testing;
 
 pub use fault::{Failure, Fault, Step};
 pub use id::{DeviceId, DomainId, Owner, Requester, SetId};

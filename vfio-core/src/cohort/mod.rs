@@ -6,7 +6,7 @@
 mod link;
 mod plan;
 mod refusal;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
 
 pub use link::{Cause, Link};

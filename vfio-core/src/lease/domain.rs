@@ -29,11 +29,19 @@ pub enum DomainError {
 }
 
 /// A domain that cannot be taken down, because devices may still reach what it maps.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("leases, or cohorts that are out of service, still use the domain")]
 pub struct DomainInUse<'t, P: Platform> {
     /// To try again with.
     pub domain: Domain<'t, P>,
+}
+
+impl<P: Platform> core::fmt::Debug for DomainInUse<'_, P> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("DomainInUse")
+            .field("domain", &self.domain)
+            .finish()
+    }
 }
 
 struct Inner<'t, P: Platform> {

@@ -8,11 +8,13 @@
 
 mod domain;
 mod guard;
+#[cfg(test)]
+mod loom_tests;
 mod open;
 mod platform;
 mod state;
 mod table;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
 
 pub use domain::{Domain, DomainError, DomainInUse};

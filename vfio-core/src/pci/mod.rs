@@ -4,6 +4,8 @@ mod acs;
 mod bdf;
 mod function;
 mod group;
+#[cfg(test)]
+mod tests;
 mod topology;
 
 pub use acs::{Acs, AcsCapability};

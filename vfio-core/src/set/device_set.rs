@@ -203,18 +203,18 @@ impl DeviceSet {
 
     /// Opens `device` for `owner`; its first open runs [`DeviceOps::open_device`].
     pub(super) fn open(
-        self: &Arc<Self>,
+        this: &Arc<Self>,
         device: DeviceId,
         owner: Owner,
         ops: &impl DeviceOps,
     ) -> Result<OpenToken, OpenError> {
         let token = OpenToken {
-            set: Arc::clone(self),
+            set: Arc::clone(this),
             device,
             owner,
         };
         let before = {
-            let mut state = self.state.lock();
+            let mut state = this.state.lock();
             match state.phase {
                 SetPhase::Idle => {}
                 SetPhase::Open(holder) if holder == owner => {}
@@ -235,7 +235,7 @@ impl DeviceSet {
             core::mem::replace(&mut state.phase, SetPhase::Opening(device))
         };
         let result = ops.open_device(device, owner);
-        let mut state = self.state.lock();
+        let mut state = this.state.lock();
         if let Err(fault) = result {
             state.phase = before;
             return Err(OpenError::Failed(fault));

@@ -12,10 +12,10 @@
 //! [`SetPhase`] meanwhile, and whoever comes is refused by it.
 
 mod device_set;
-#[cfg(all(test, loom))]
+#[cfg(test)]
 mod loom_tests;
 mod table;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
 
 pub use device_set::{CloseError, Counts, DeviceSet, OpenError, OpenToken, SetPhase};

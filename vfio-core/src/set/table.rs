@@ -59,7 +59,18 @@ impl Registration {
     /// # Errors
     /// [`OpenError`] says what stands in the way.
     pub fn open(&self, owner: Owner, ops: &impl DeviceOps) -> Result<OpenToken, OpenError> {
-        self.set.open(self.device, owner, ops)
+        DeviceSet::open(&self.set, self.device, owner, ops)
+    }
+}
+
+#[cfg(all(test, loom))]
+impl Registration {
+    /// A second name, which safe code outside cannot have: to open while somebody else unregisters.
+    pub(super) fn second(&self) -> Self {
+        Self {
+            set: Arc::clone(&self.set),
+            device: self.device,
+        }
     }
 }
 

@@ -1,1 +1,56 @@
-//! Tests.
+//! Opening and closing whole cohorts, on machines made by hand and at random, with every step made to fail.
+
+#![cfg(not(loom))]
+
+mod failing;
+mod model;
+mod order;
+
+use std::vec::Vec;
+
+use crate::addr::{HostPhys, Iova};
+use crate::cohort::{Cohorts, OpenPlan};
+use crate::lease::{CohortTable, Domain};
+use crate::pci::{Function, Topology};
+use crate::testing::platform::Recorder;
+use crate::{Access, DeviceId, Owner, Region};
+
+type Table = CohortTable<Recorder>;
+
+const GUEST: Owner = Owner::Guest(1);
+const OTHER: Owner = Owner::Guest(2);
+
+/// A table with everything in quarantine, and a trace that starts after that.
+fn table(functions: Vec<Function>) -> Table {
+    let cohorts = Cohorts::new(&Topology::new(functions).unwrap());
+    let platform = Recorder::with_remapping();
+    let table = CohortTable::new(cohorts, platform).unwrap();
+    table.platform().take_trace();
+    table
+}
+
+fn region(iova: u64) -> Region {
+    Region {
+        iova: Iova(iova),
+        host: HostPhys(iova + 0x100_0000),
+        size: 0x1000,
+        access: Access::READ,
+    }
+}
+
+fn domain(table: &Table, owner: Owner) -> Domain<'_, Recorder> {
+    table
+        .domain(owner, Vec::from([region(0x4000), region(0x1000)]))
+        .unwrap()
+}
+
+fn plan<'t>(table: &'t Table, owner: Owner, devices: &[DeviceId]) -> OpenPlan<'t> {
+    table.plan_open(owner, devices, false).unwrap()
+}
+
+/// All members of the cohort that has the `at`th device, counted round.
+fn cohort_at(table: &Table, at: usize) -> Vec<DeviceId> {
+    let devices = table.cohorts().devices();
+    let device = &devices[at % devices.len()];
+    table.cohorts().get(device.cohort).unwrap().members().to_vec()
+}

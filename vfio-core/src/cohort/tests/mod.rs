@@ -1,1 +1,0 @@
-//! Tests of cohorts and plans.
