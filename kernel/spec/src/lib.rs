@@ -5,4 +5,9 @@
 
 #![no_std]
 
+pub mod acpi;
+pub mod pci;
 pub mod svm;
+pub mod viot;
+pub mod virtio_iommu;
+pub mod virtio_pci;
