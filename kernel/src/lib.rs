@@ -8,6 +8,7 @@ extern crate alloc;
 
 pub mod acpi;
 pub mod addr;
+pub mod clock;
 pub mod guest;
 pub mod iommu;
 pub mod memory;

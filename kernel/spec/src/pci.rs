@@ -265,3 +265,11 @@ impl AcsFlags {
         .union(Self::COMPLETION_REDIRECT)
         .union(Self::UPSTREAM_FORWARDING);
 }
+
+/// Single-root I/O virtualisation (9.3.3): offsets from the capability.
+pub mod sriov {
+    /// Control, u16.
+    pub const CONTROL: u16 = 0x08;
+    /// Bit of control: the virtual functions are turned on.
+    pub const VF_ENABLE: u16 = 1 << 0;
+}

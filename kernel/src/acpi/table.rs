@@ -61,12 +61,7 @@ fn error(table: Signature, offset: usize, fault: Fault) -> Error {
     Error { table, offset, fault }
 }
 
-fn mapped(
-    memory: &impl PhysMem,
-    table: Signature,
-    address: u64,
-    length: usize,
-) -> Result<&[u8], Error> {
+fn mapped(memory: &impl PhysMem, table: Signature, address: u64, length: usize) -> Result<&[u8], Error> {
     memory
         .bytes(address, length)
         .and_then(|bytes| bytes.get(..length))

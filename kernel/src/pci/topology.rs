@@ -1,0 +1,27 @@
+//! What `vfio-core` needs to know of what discovery found.
+
+use super::Function;
+use alloc::vec::Vec;
+use vfio_core::pci as core_pci;
+
+impl From<&Function> for core_pci::Function {
+    fn from(function: &Function) -> Self {
+        Self {
+            bdf: function.bdf,
+            kind: function.kind,
+            parent: function.parent,
+            buses: function.buses,
+            acs: function.acs.map(|(_, acs)| acs),
+            // Virtual functions have no vendor id, so the walk does not find them.
+            physical_function: None,
+            resets: function.resets,
+            not_assignable: function.not_assignable,
+        }
+    }
+}
+
+/// The functions as `vfio-core` wants them. Call it after ACS is on and `not_assignable` is complete.
+#[must_use]
+pub fn to_topology<'a>(functions: impl IntoIterator<Item = &'a Function>) -> Vec<core_pci::Function> {
+    functions.into_iter().map(core_pci::Function::from).collect()
+}
