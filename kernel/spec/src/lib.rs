@@ -6,6 +6,9 @@
 #![no_std]
 
 pub mod acpi;
+pub mod lapic;
+pub mod msr;
+pub mod page_table;
 pub mod pci;
 pub mod svm;
 pub mod viot;

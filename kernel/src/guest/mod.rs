@@ -1,1 +1,10 @@
 //! A guest: its memory, its platform, its devices, its life.
+//!
+//! Everything here is vendor-neutral and runs on the host too: it sees [`Exit`](crate::virt::Exit)s and a
+//! [`VcpuState`](crate::virt::VcpuState), and reaches hardware only through the traits that its modules name.
+//! The guest is an adversary: whatever it does ends in a defined answer or in its own [`GuestFault`].
+
+mod fault;
+pub mod policy;
+
+pub use fault::{GuestEnd, GuestFault};

@@ -1,0 +1,170 @@
+//! Nested tables against a walker that knows nothing of the builder, and against a plain list of ranges.
+
+use super::*;
+use proptest::prelude::*;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+#[derive(Debug, Default)]
+struct Pool {
+    frames: BTreeMap<u64, Vec<u64>>,
+    next: u64,
+    left: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Fake(Rc<RefCell<Pool>>);
+
+impl Fake {
+    fn new(left: usize) -> Self {
+        Self(Rc::new(RefCell::new(Pool {
+            next: 0x1000,
+            left,
+            ..Pool::default()
+        })))
+    }
+}
+
+impl FrameSource for Fake {
+    fn allocate(&mut self) -> Option<HostPhys> {
+        let mut pool = self.0.borrow_mut();
+        pool.left = pool.left.checked_sub(1)?;
+        let at = pool.next;
+        pool.next += 0x1000;
+        pool.frames.insert(at, vec![0; 512]);
+        Some(HostPhys(at))
+    }
+    fn free(&mut self, frame: HostPhys) {
+        assert!(self.0.borrow_mut().frames.remove(&frame.0).is_some());
+    }
+    fn read(&self, frame: HostPhys, index: usize) -> u64 {
+        self.0.borrow().frames[&frame.0][index]
+    }
+    fn write(&mut self, frame: HostPhys, index: usize, entry: u64) {
+        self.0.borrow_mut().frames.get_mut(&frame.0).unwrap()[index] = entry;
+    }
+}
+
+/// The manual's walk, written with plain numbers: address, writable and executable at every level.
+fn walk(pool: &Fake, root: HostPhys, gpa: u64) -> Option<(u64, bool, bool)> {
+    let pool = pool.0.borrow();
+    let (mut table, mut write, mut execute) = (root.0, true, true);
+    for shift in [39, 30, 21, 12] {
+        let entry = pool.frames[&table][(gpa >> shift & 0x1ff) as usize];
+        if entry & 1 == 0 {
+            return None;
+        }
+        assert_ne!(entry & 4, 0, "nested walks are user accesses");
+        write &= entry & 2 != 0;
+        execute &= entry >> 63 == 0;
+        let address = entry & 0x000f_ffff_ffff_f000;
+        if shift == 12 || entry & 0x80 != 0 {
+            let mask = (1u64 << shift) - 1;
+            assert_eq!(address & mask, 0, "reserved bits of a large page");
+            return Some((address | gpa & mask, write, execute));
+        }
+        table = address;
+    }
+    None
+}
+
+const GIB: u64 = 1 << 30;
+const MIB2: u64 = 2 << 20;
+
+#[test]
+fn pages_are_the_largest_that_fit() {
+    let pool = Fake::new(100);
+    let mut tables = NestedTables::new(pool.clone(), true).unwrap();
+    tables
+        .map(GuestPhys(0), HostPhys(GIB), GIB + MIB2 + PAGE, Rights::RAM)
+        .unwrap();
+    let page = |gpa| tables.translate(GuestPhys(gpa)).unwrap().page;
+    assert_eq!((page(5), page(GIB), page(GIB + MIB2)), (GIB, MIB2, PAGE));
+    assert_eq!(pool.0.borrow().frames.len(), 4);
+}
+
+#[test]
+fn without_gigabyte_pages_two_mebibytes_are_the_largest() {
+    let mut tables = NestedTables::new(Fake::new(100), false).unwrap();
+    tables.map(GuestPhys(0), HostPhys(GIB), GIB, Rights::RAM).unwrap();
+    assert_eq!(tables.translate(GuestPhys(5)).unwrap().page, MIB2);
+}
+
+#[test]
+fn what_is_not_made_of_pages_is_refused() {
+    let mut tables = NestedTables::new(Fake::new(9), true).unwrap();
+    for (gpa, hpa, size) in [(1, 0, PAGE), (0, 1, PAGE), (0, 0, 5), (0, 0, 0)] {
+        let refused = tables.map(GuestPhys(gpa), HostPhys(hpa), size, Rights::RAM);
+        assert!(matches!(refused, Err(MapError::Alignment { .. })));
+    }
+    for (gpa, hpa) in [(1 << 48, 0), (0, 1 << 52), (u64::MAX - PAGE + 1, 0)] {
+        let refused = tables.map(GuestPhys(gpa), HostPhys(hpa), PAGE, Rights::RAM);
+        assert!(matches!(refused, Err(MapError::Range { .. })));
+    }
+}
+
+#[test]
+fn running_out_of_frames_leaves_nothing_mapped_and_nothing_leaked() {
+    for left in 0..7 {
+        let pool = Fake::new(left);
+        let Ok(mut tables) = NestedTables::new(pool.clone(), true) else {
+            assert_eq!(left, 0);
+            continue;
+        };
+        // Needs seven tables, three below the root on either side of a 512 GiB border.
+        let start = (512 * GIB) - PAGE;
+        let refused = tables.map(GuestPhys(start), HostPhys(0), 2 * PAGE, Rights::RAM);
+        assert_eq!(refused, Err(MapError::OutOfFrames));
+        assert_eq!(tables.translate(GuestPhys(start)), None);
+        drop(tables);
+        assert!(pool.0.borrow().frames.is_empty());
+    }
+}
+
+fn ranges() -> impl Strategy<Value = (u64, u64, u64, Rights)> {
+    let unit = prop_oneof![Just(PAGE), Just(MIB2), Just(GIB)];
+    (unit, 0u64..6, 0u64..6, 0u64..3, 1u64..4, any::<[bool; 3]>()).prop_map(
+        |(unit, gpa, hpa, skew, size, [write, execute, uncacheable])| {
+            let rights = Rights {
+                write,
+                execute,
+                uncacheable,
+            };
+            (
+                gpa * unit + skew * PAGE,
+                hpa * unit + skew * PAGE,
+                size * unit,
+                rights,
+            )
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn tables_agree_with_the_list_of_ranges(wanted in prop::collection::vec(ranges(), 1..8), probes in prop::collection::vec(0u64..(12 * GIB), 20)) {
+        let pool = Fake::new(4000);
+        let mut tables = NestedTables::new(pool.clone(), true).unwrap();
+        let mut held: Vec<(u64, u64, u64, Rights)> = Vec::new();
+        for (gpa, hpa, size, rights) in wanted {
+            let overlaps = held.iter().any(|r| gpa < r.0 + r.2 && r.0 < gpa + size);
+            let result = tables.map(GuestPhys(gpa), HostPhys(hpa), size, rights);
+            prop_assert_eq!(matches!(result, Err(MapError::Overlap { .. })), overlaps);
+            prop_assert_eq!(result.is_ok(), !overlaps);
+            if !overlaps {
+                held.push((gpa, hpa, size, rights));
+            }
+        }
+        let edges = held.iter().flat_map(|r| [r.0.wrapping_sub(1), r.0, r.0 + r.2 - 1, r.0 + r.2]);
+        for probe in edges.chain(probes).filter(|p| *p < 1 << 48) {
+            let expected = held.iter().find(|r| (r.0..r.0 + r.2).contains(&probe));
+            let expected = expected.map(|r| (r.1 + (probe - r.0), r.3));
+            prop_assert_eq!(tables.translate(GuestPhys(probe)).map(|t| (t.hpa.0, t.rights)), expected);
+            prop_assert_eq!(walk(&pool, tables.root(), probe), expected.map(|(a, r)| (a, r.write, r.execute)));
+        }
+        drop(tables);
+        prop_assert!(pool.0.borrow().frames.is_empty());
+    }
+}
