@@ -4,7 +4,13 @@
 //! [`VcpuState`](crate::virt::VcpuState), and reaches hardware only through the traits that its modules name.
 //! The guest is an adversary: whatever it does ends in a defined answer or in its own [`GuestFault`].
 
+pub mod apic;
+mod apic_timer;
 mod fault;
+pub mod layout;
+mod memory;
+pub mod paging;
 pub mod policy;
 
 pub use fault::{GuestEnd, GuestFault};
+pub use memory::{GuestMemory, MemoryError};

@@ -14,3 +14,6 @@ pub use vcpu::{
     CodeSegment, ContextMsr, Exception, Gpr, Gprs, InvalidMsrValue, Segment, VcpuState, cr0, cr4, efer,
     rflags,
 };
+
+#[cfg(test)]
+pub(crate) use vcpu::fake;
