@@ -23,6 +23,8 @@ pub mod cap {
     pub const OFFSET: u16 = 8;
     /// Bytes of the structure, u32.
     pub const STRUCTURE_LENGTH: u16 = 12;
+    /// Bytes between two queues' notification addresses, u32, in a notification capability only.
+    pub const NOTIFY_MULTIPLIER: u16 = 16;
     /// Bytes of the smallest capability.
     pub const SIZE: u16 = 16;
 }
@@ -45,6 +47,8 @@ pub mod common {
     pub const DEVICE_FEATURE_SELECT: u32 = 0;
     /// Feature bits offered, u32.
     pub const DEVICE_FEATURE: u32 = 4;
+    /// Which notification address the selected queue has, u16.
+    pub const QUEUE_NOTIFY_OFF: u32 = 30;
     /// Bytes up to the first optional field.
     pub const SIZE: u32 = 56;
 }

@@ -28,6 +28,8 @@ pub struct Virtio {
     pub common: Option<VirtioRegion>,
     /// Notifications.
     pub notify: Option<VirtioRegion>,
+    /// Bytes between the notification addresses of two queues.
+    pub notify_multiplier: u32,
     /// Interrupt status.
     pub isr: Option<VirtioRegion>,
     /// Device configuration.
@@ -92,7 +94,11 @@ pub(super) fn decode<C: ConfigAccess>(
         .collect();
     for at in vendor_specific {
         let length = u16::from(registers.u8(at + cap::LENGTH));
-        if length < cap::SIZE || at + length > 0x100 {
+        let least = match registers.u8(at + cap::TYPE) {
+            cfg_type::NOTIFY => cap::NOTIFY_MULTIPLIER + 4,
+            _ => cap::SIZE,
+        };
+        if length < least || at + length > 0x100 {
             continue;
         }
         let slot = match registers.u8(at + cap::TYPE) {
@@ -110,9 +116,12 @@ pub(super) fn decode<C: ConfigAccess>(
         let inside = bars
             .iter()
             .any(|bar| bar.index == region.bar && bar.is_memory() && bar.holds(region.offset, region.length));
-        if inside {
-            slot.get_or_insert(region);
-        } else {
+        if inside && slot.is_none() {
+            *slot = Some(region);
+            if registers.u8(at + cap::TYPE) == cfg_type::NOTIFY {
+                virtio.notify_multiplier = registers.u32(at + cap::NOTIFY_MULTIPLIER);
+            }
+        } else if !inside {
             virtio.misplaced = true;
         }
     }

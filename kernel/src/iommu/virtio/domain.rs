@@ -1,0 +1,127 @@
+//! The driver's own account of a domain: the device forgets a domain without endpoints, so the mappings are kept here
+//! and told to it when the first endpoint is attached.
+
+use super::Error;
+use crate::addr::Iova;
+use alloc::collections::{BTreeMap, BTreeSet};
+use vfio_core::Region;
+
+use crate::acpi::EndpointId;
+
+/// What every region must keep to: the device's page size and input range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Bytes of the smallest page, a power of two.
+    pub page: u64,
+    /// First address that the device translates.
+    pub input_start: u64,
+    /// Last address that the device translates, inclusive.
+    pub input_end: u64,
+}
+
+impl Geometry {
+    /// Checks a region and returns its last address.
+    pub(super) fn check(&self, region: &Region) -> Result<u64, Error> {
+        let (iova, host) = (region.iova, region.host);
+        if region.size == 0 || region.access.is_empty() {
+            return Err(Error::Empty(iova));
+        }
+        let end = self.check_range(iova, region.size)?;
+        let offset = host.0 & (self.page - 1);
+        if offset != 0 {
+            return Err(Error::Unaligned {
+                iova,
+                page: self.page,
+            });
+        }
+        host.0.checked_add(region.size - 1).ok_or(Error::Overflow(iova))?;
+        Ok(end)
+    }
+
+    /// Checks a range of addresses and returns its last.
+    pub(super) fn check_range(&self, iova: Iova, size: u64) -> Result<u64, Error> {
+        let above = size.checked_sub(1).ok_or(Error::Empty(iova))?;
+        let end = iova.0.checked_add(above).ok_or(Error::Overflow(iova))?;
+        if (iova.0 | size) & (self.page - 1) != 0 {
+            return Err(Error::Unaligned {
+                iova,
+                page: self.page,
+            });
+        }
+        if iova.0 < self.input_start || end > self.input_end {
+            let (start, end) = (Iova(self.input_start), Iova(self.input_end));
+            return Err(Error::InputRange { iova, start, end });
+        }
+        Ok(end)
+    }
+}
+
+/// One domain.
+#[derive(Debug, Default)]
+pub(super) struct Domain {
+    /// By first address; the value has the last one too.
+    mappings: BTreeMap<u64, (u64, Region)>,
+    /// Who is attached. The device has the domain while there is anybody.
+    pub(super) endpoints: BTreeSet<EndpointId>,
+}
+
+impl Domain {
+    /// The mapping that meets `start` to `end`, inclusive, and begins last.
+    fn meets(&self, start: u64, end: u64) -> Option<&Region> {
+        let (_, (last, region)) = self.mappings.range(..=end).next_back()?;
+        (*last >= start).then_some(region)
+    }
+
+    /// Whether `start` to `end` is free.
+    pub(super) fn check_free(&self, start: u64, end: u64) -> Result<(), Error> {
+        match self.meets(start, end) {
+            Some(other) => Err(Error::Overlap {
+                iova: Iova(start),
+                mapping: other.iova,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes a mapping that is known to be free.
+    pub(super) fn insert(&mut self, region: Region, end: u64) {
+        self.mappings.insert(region.iova.0, (end, region));
+    }
+
+    /// Whether no mapping is cut in two by `start` to `end`.
+    pub(super) fn check_whole(&self, start: u64, end: u64) -> Result<(), Error> {
+        let split = |(first, (last, _)): (&u64, &(u64, Region))| {
+            let meets = *first <= end && *last >= start;
+            meets && (*first < start || *last > end)
+        };
+        // Only the mapping that begins before the range and the last one in it can stick out.
+        let before = self.mappings.range(..start).next_back();
+        let inside = self.mappings.range(start..=end).next_back();
+        for mapping in [before, inside].into_iter().flatten() {
+            if split(mapping) {
+                return Err(Error::Split {
+                    iova: Iova(start),
+                    mapping: Iova(*mapping.0),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the mappings inside `start` to `end`, and says whether there were any.
+    pub(super) fn remove(&mut self, start: u64, end: u64) {
+        while let Some(first) = self.mappings.range(start..=end).next().map(|(first, _)| *first) {
+            self.mappings.remove(&first);
+        }
+    }
+
+    /// Whether anything is mapped inside `start` to `end`.
+    pub(super) fn has(&self, start: u64, end: u64) -> bool {
+        self.meets(start, end).is_some()
+    }
+
+    /// All mappings, each with its last address.
+    pub(super) fn mappings(&self) -> impl Iterator<Item = (u64, &Region)> {
+        self.mappings.values().map(|(end, region)| (*end, region))
+    }
+}
