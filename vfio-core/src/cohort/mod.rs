@@ -1,7 +1,7 @@
 //! Cohorts: the connected components of "same set" and "same isolation group", and why each member is in.
 //!
 //! This is analysis only. What state a cohort is in, and who holds it, is the business of
-//! [`lease`](crate::lease); the decision whether a request may be granted is in [`plan`](self::plan).
+//! [`lease`](crate::lease); whether a request may be granted is what [`Cohorts::plan_open`] says.
 
 mod link;
 mod plan;

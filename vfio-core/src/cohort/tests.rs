@@ -205,13 +205,13 @@ proptest! {
         for (number, device) in cohorts.devices().iter().enumerate() {
             name.insert(device.id, number);
         }
-        let links = topology.group_links();
+        let links: BTreeSet<(DeviceId, DeviceId)> =
+            topology.group_links().iter().map(|link| (link.a.into(), link.b.into())).collect();
         loop {
             let before = name.clone();
             for a in cohorts.devices() {
                 for b in cohorts.devices() {
-                    let grouped =
-                        links.iter().any(|l| DeviceId::from(l.a) == a.id && DeviceId::from(l.b) == b.id);
+                    let grouped = links.contains(&(a.id, b.id));
                     if grouped || a.set == b.set {
                         let least = name[&a.id].min(name[&b.id]);
                         name.insert(a.id, least);

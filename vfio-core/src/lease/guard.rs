@@ -15,6 +15,21 @@ pub struct CloseFailure(pub Failure);
 
 /// Proof that an owner holds a whole cohort. Nothing but [`CohortTable::open`] makes one, it cannot be copied, and it
 /// does not outlive its table. Dropping it closes the cohort; [`close`](Self::close) also says how that went.
+///
+/// ```compile_fail,E0382
+/// # use vfio_core::lease::{Lease, Platform};
+/// fn closes_twice<P: Platform>(lease: Lease<'_, P>) {
+///     drop(lease.close());
+///     drop(lease.close());
+/// }
+/// ```
+///
+/// ```compile_fail,E0515
+/// # use vfio_core::lease::{CohortTable, Domain, Platform};
+/// fn outlives_its_table<P: Platform>(table: CohortTable<P>) -> Domain<'static, P> {
+///     table.domain(vfio_core::Owner::Hypervisor, Vec::new()).unwrap()
+/// }
+/// ```
 #[must_use = "dropping the lease closes the cohort"]
 pub struct Lease<'t, P: Platform> {
     table: &'t CohortTable<P>,

@@ -6,7 +6,7 @@ use super::open::{self, OpenFailure};
 use super::{CohortState, Domain, DomainError, Lease, Platform};
 use crate::cohort::{Cohort, CohortId, Cohorts, OpenPlan, Refusal, Standing, Terms};
 use crate::fault::{Failure, Fault, Step};
-use crate::id::{DeviceId, Owner};
+use crate::id::{DeviceId, Owner, Requester};
 use crate::region::Region;
 use crate::set::{RegisterError, Registration, SetTable};
 use crate::sync::Mutex;
@@ -215,6 +215,7 @@ impl Slot {
 fn deny_all<P: Platform>(platform: &P, cohorts: &Cohorts, cohort: &Cohort) -> Result<(), Failure> {
     let failed = |step| move |fault: Fault| Failure { step, fault };
     let mut result = Ok(());
+    let mut requesters: Vec<Requester> = Vec::new();
     for device in cohort.members().iter().filter_map(|id| cohorts.device(*id)) {
         if device.not_assignable.is_some() {
             continue;
@@ -223,12 +224,15 @@ fn deny_all<P: Platform>(platform: &P, cohorts: &Cohorts, cohort: &Cohort) -> Re
             .quiesce(device.id)
             .map_err(failed(Step::Quiesce(device.id)));
         result = result.and(quiet);
-        for &requester in &device.requesters {
-            let denied = platform
-                .quarantine(requester)
-                .map_err(failed(Step::Quarantine(requester)));
-            result = result.and(denied);
-        }
+        requesters.extend_from_slice(&device.requesters);
+    }
+    requesters.sort_unstable();
+    requesters.dedup();
+    for requester in requesters {
+        let denied = platform
+            .quarantine(requester)
+            .map_err(failed(Step::Quarantine(requester)));
+        result = result.and(denied);
     }
     result
 }

@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn what_is_printed_reads_back() {
-        for id in 0..=u16::MAX {
+        // All of them; Miri, which is slow, takes some.
+        for id in (0..=u16::MAX).step_by(if cfg!(miri) { 509 } else { 1 }) {
             let bdf = Bdf::from_requester_id(0xabc, id);
             assert_eq!(bdf.to_string().parse(), Ok(bdf));
             assert_eq!(bdf.requester_id(), id);

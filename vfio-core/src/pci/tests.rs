@@ -171,6 +171,35 @@ fn virtual_functions_are_alone_and_bind_their_physical_function() {
     );
     assert_eq!(machine.not_assignable(bdf("04:00.1")), None);
     assert!(!machine.group_links().iter().any(|link| link.a.bus() == 4));
+
+    // Another physical function that does not keep to itself joins the first one, and not the virtual ones.
+    let mut functions: Vec<Function> = machine.functions().cloned().collect();
+    functions.push(Function {
+        parent,
+        ..Function::new(bdf("04:00.7"), PortKind::Endpoint)
+    });
+    let links: Vec<(Bdf, Bdf)> = topology(functions)
+        .group_links()
+        .iter()
+        .map(|l| (l.a, l.b))
+        .collect();
+    let pair = (bdf("04:00.0"), bdf("04:00.7"));
+    assert_eq!(
+        links.iter().filter(|(a, _)| a.bus() == 4).collect::<Vec<_>>(),
+        [&pair]
+    );
+}
+
+#[test]
+fn a_host_bridge_in_the_slot_of_root_ports_joins_nothing() {
+    let mut functions = demo();
+    functions.push(Function::new(bdf("00:01.7"), PortKind::HostBridge));
+    assert!(
+        !topology(functions)
+            .group_links()
+            .iter()
+            .any(|link| link.a.bus() == 1)
+    );
 }
 
 #[test]

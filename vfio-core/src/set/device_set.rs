@@ -120,6 +120,14 @@ impl core::fmt::Debug for DeviceSet {
 
 /// One open of one device: whoever has it may close the device once. It cannot be copied, so that a device is
 /// never closed more often than it was opened.
+///
+/// ```compile_fail,E0382
+/// # use vfio_core::{lease::DeviceOps, set::OpenToken};
+/// fn closes_twice(token: OpenToken, ops: &impl DeviceOps) {
+///     drop(token.close(ops));
+///     drop(token.close(ops));
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use = "the device stays open until the token is closed"]
 pub struct OpenToken {

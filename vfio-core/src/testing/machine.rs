@@ -197,11 +197,12 @@ fn part() -> impl Strategy<Value = Part> {
     })
 }
 
-/// A random machine.
+/// A random machine; a small one under Miri, which is slow.
 pub(crate) fn arbitrary() -> impl Strategy<Value = Vec<Function>> {
     let slot = prop_oneof![
         device().prop_map(RootSlot::Device),
         prop::collection::vec((any::<bool>(), part()), 1..3).prop_map(RootSlot::Ports),
     ];
-    prop::collection::vec(slot, 1..5).prop_map(|slots| build(&slots))
+    let most = if cfg!(miri) { 3 } else { 5 };
+    prop::collection::vec(slot, 1..most).prop_map(|slots| build(&slots))
 }

@@ -9,7 +9,7 @@ use proptest::test_runner::Config;
 
 /// How many cases a property is tried with; few under Miri, which is slow and looks for something else.
 pub(crate) fn cases(normally: u32) -> Config {
-    let cases = if cfg!(miri) { 4 } else { normally };
+    let cases = if cfg!(miri) { 2 } else { normally };
     Config {
         cases,
         failure_persistence: None,

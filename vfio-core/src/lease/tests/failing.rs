@@ -185,7 +185,8 @@ fn way_of_close(table: &Table, devices: &[DeviceId]) -> Vec<Call> {
 
 #[test]
 fn p5_every_step_of_open_and_close_of_every_cohort_fails_once() {
-    for first in 0..6 {
+    // One with a set of two is enough for Miri, which is slow.
+    for first in if cfg!(miri) { 1..2 } else { 0..6 } {
         let devices = cohort_at(&table(demo()), first);
         let steps = steps_of_open(&table(demo()), &devices);
         for at in 0..steps {

@@ -286,3 +286,13 @@ fn regions_that_cannot_be_one_domain_are_refused() {
     assert_eq!(refuse(&[region(0x2000), over]), DomainError::Regions(overlap));
     assert!(calls(&table).is_empty());
 }
+
+/// Guests end on their own CPUs, and whoever sees it closes their leases.
+#[test]
+fn leases_and_tables_go_from_cpu_to_cpu() {
+    fn sync<T: Sync>() {}
+    fn send<T: Send>() {}
+    sync::<Table>();
+    send::<crate::lease::Lease<'static, Recorder>>();
+    send::<crate::lease::Domain<'static, Recorder>>();
+}
