@@ -85,7 +85,7 @@ pub fn report(record: &Record) {
 /// A port of its own for the last words of a panic: whoever holds the lock may never give it back.
 pub fn last_words(text: fmt::Arguments<'_>) {
     if let Some(mut uart) = open(TEXT_PORT) {
-        let _ = writeln!(Line(&mut uart), "\n{text}");
+        let _ = writeln!(Line(&mut uart), "{text}");
     }
 }
 

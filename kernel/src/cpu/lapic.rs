@@ -102,9 +102,14 @@ fn ipi(to: u8, command: u32) -> bool {
     (0..IPI_POLLS).any(|_| read(ICR_LOW) & ICR_PENDING == 0)
 }
 
+/// Sends `vector` to `cpu`. Returns whether it left.
+pub fn send(cpu: CpuIndex, vector: u8) -> bool {
+    ipi(id_of(cpu), ICR_ASSERT | u32::from(vector))
+}
+
 /// Makes `cpu` leave its guest and look again.
 pub fn kick(cpu: CpuIndex) -> bool {
-    ipi(id_of(cpu), ICR_ASSERT | u32::from(KICK_VECTOR))
+    send(cpu, KICK_VECTOR)
 }
 
 /// INIT to the APIC `to`.

@@ -44,7 +44,7 @@ pub(super) fn exception(frame: &Frame, vector: u8, error: u64, address: u64) -> 
         ""
     };
     console::last_words(format_args!(
-        "cohort: exception {vector} ({name}), error {error:#x}, address {address:#x}{guard}\n{frame:#x?}"
+        "\ncohort: exception {vector} ({name}), error {error:#x}, address {address:#x}{guard}\n{frame:#x?}"
     ));
     backtrace(frame.rip, frame.rbp());
     console::exit(Outcome::Panic)
@@ -53,7 +53,7 @@ pub(super) fn exception(frame: &Frame, vector: u8, error: u64, address: u64) -> 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     x86_64::instructions::interrupts::disable();
-    console::last_words(format_args!("cohort: {info}"));
+    console::last_words(format_args!("\ncohort: {info}"));
     let rbp: u64;
     // SAFETY: reads a register.
     unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags)) };
