@@ -8,16 +8,21 @@ extern crate alloc;
 
 pub mod acpi;
 pub mod addr;
+pub mod assign;
 pub mod clock;
 pub mod guest;
 pub mod iommu;
 pub mod memory;
+pub mod partition;
 pub mod pci;
+pub mod report;
 pub mod virt;
 
 #[cfg(target_os = "none")]
 pub mod console;
 #[cfg(target_os = "none")]
 pub mod cpu;
+#[cfg(target_os = "none")]
+pub mod discovery;
 #[cfg(target_os = "none")]
 pub mod entry;

@@ -16,24 +16,39 @@ fn main() {
 mod bare {
     use cohort_abi::exit::Outcome;
     use kernel::cpu::{self, CpuIndex};
+    use kernel::discovery::Machine;
     use kernel::entry::BootInfo;
-    use kernel::{console, memory};
+    use kernel::{console, memory, report};
 
     #[unsafe(no_mangle)]
     fn kernel_main(boot: BootInfo, _entry: u64) -> ! {
-        log::info!("{boot:x?}");
         memory::paging::init(&boot.memory).expect("paging");
         cpu::init_this(0).expect("cpu");
-        let ok = cpu::clock::calibrate();
+        cpu::clock::calibrate();
         cpu::lapic::calibrate_timer();
-        log::info!("tsc {} kHz {ok}", cpu::clock::khz());
-        log::info!("{:?}", cpu::smp::start(&[1, 2]));
+        let machine = Machine::find(&boot).expect("machine");
+        log::info!("{:?}", machine.acpi);
+        let functions = machine.functions.clone();
+        let (topology, table) = kernel::assign::take_over(machine).expect("take over");
+        for record in report::machine(
+            &functions,
+            &topology,
+            table.cohorts(),
+            |_| None,
+            |id| alloc::format!("{:?}", table.state(id)),
+        ) {
+            log::info!("{record:x?}");
+        }
+        log::info!(
+            "requests {}",
+            table.platform().with_iommu(|iommu| iommu.requests())
+        );
         console::exit(Outcome::Success)
     }
+    extern crate alloc;
 
     #[unsafe(no_mangle)]
-    fn cpu_main(cpu: CpuIndex) -> ! {
-        log::info!("CPU {cpu} up");
+    fn cpu_main(_cpu: CpuIndex) -> ! {
         loop {
             cpu::interrupts::wait();
         }

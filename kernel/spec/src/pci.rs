@@ -225,6 +225,16 @@ pub mod msix {
     pub const BIR_MASK: u32 = 0x7;
     /// Bytes of one vector in the table.
     pub const ENTRY: u32 = 16;
+    /// Offset in an entry: low half of the message's address.
+    pub const ENTRY_ADDRESS_LOW: u64 = 0;
+    /// Offset in an entry: high half of the message's address.
+    pub const ENTRY_ADDRESS_HIGH: u64 = 4;
+    /// Offset in an entry: the message's data.
+    pub const ENTRY_DATA: u64 = 8;
+    /// Offset in an entry: vector control.
+    pub const ENTRY_CONTROL: u64 = 12;
+    /// Bit of vector control: masked.
+    pub const ENTRY_MASKED: u32 = 1;
     /// Bytes of the capability.
     pub const LENGTH: u16 = 12;
 }

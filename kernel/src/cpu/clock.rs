@@ -70,3 +70,17 @@ pub fn calibrate() -> bool {
     }
     false
 }
+
+/// The time-stamp counter as a clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tsc;
+
+impl crate::clock::Clock for Tsc {
+    fn now(&self) -> u64 {
+        (u128::from(ticks()) * 1_000_000 / u128::from(khz().max(1))) as u64
+    }
+
+    fn wait(&self, nanoseconds: u64) {
+        delay(nanoseconds.div_ceil(1000));
+    }
+}

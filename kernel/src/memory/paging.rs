@@ -29,6 +29,9 @@ unsafe extern "C" {
     static __boot_stack_guard: u8;
 }
 
+/// One past the highest address that is ever mapped.
+pub const LIMIT: u64 = 1 << 46;
+
 const SMALL: u64 = 4 << 10;
 const LARGE: u64 = 2 << 20;
 const DATA: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::NO_EXECUTE);
@@ -93,7 +96,7 @@ pub fn init(memory: &[Region]) -> Result<(), PagingError> {
         .map(|r| r.end)
         .max()
         .unwrap_or(0);
-    let top = ram_top.max(4 << 30).next_multiple_of(LARGE).min(1 << 46);
+    let top = ram_top.max(4 << 30).next_multiple_of(LARGE).min(LIMIT);
     let image = image();
     let mut at = 0;
     while at < top {
@@ -146,20 +149,20 @@ pub fn map_device(base: HostPhys, bytes: u64) -> Result<(), PagingError> {
     let end = base
         .0
         .checked_add(bytes)
-        .filter(|end| *end <= 1 << 46)
+        .filter(|end| *end <= LIMIT)
         .ok_or(PagingError::Range)?;
     let mut guard = TABLES.lock();
     let tables = guard.as_mut().ok_or(PagingError::Memory)?;
-    let mut at = base.0 & !(LARGE - 1);
+    // Where a large page is split, what is inside it is mapped already.
+    let mut at = base.0;
     while at < end {
-        let known = matches!(
+        if !matches!(
             tables.translate(VirtAddr::new(at)),
             TranslateResult::Mapped { .. }
-        );
-        if !known {
-            map::<Size2MiB>(tables, at, DEVICE)?;
+        ) {
+            map::<Size2MiB>(tables, at & !(LARGE - 1), DEVICE)?;
         }
-        at += LARGE;
+        at = (at & !(LARGE - 1)) + LARGE;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ mod ecam;
 mod function;
 mod registers;
 mod reset;
+mod resources;
 mod saved;
 mod scan;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use function::{
 };
 pub use registers::{Registers, bus_master_off_everywhere, set_bus_master, set_memory_decode};
 pub use reset::{ResetError, flr, pm_reset, reset_function, secondary_bus_reset};
+pub use resources::{Other, Overlap, overlaps};
 pub use saved::SavedConfig;
 pub use scan::{BridgeFault, Problem, ProblemKind, Scan, scan};
 pub use topology::to_topology;

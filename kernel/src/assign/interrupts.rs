@@ -1,0 +1,134 @@
+//! MSI-X of an assigned function: masked as a whole while nobody owns it, then entry by entry as the guest routes.
+//!
+//! The real table is the hypervisor's: a guest's writes never reach it, only [`Assigner::route`] does.
+
+use super::Assigner;
+use crate::clock::Clock;
+use crate::iommu::virtio::Channel;
+use crate::pci::{self, ConfigAccess, Function, MmioAccess, Registers};
+use spec::pci::{msi, msix};
+use vfio_core::Fault;
+
+/// Where the real message of an entry goes: a local APIC and a vector (AMD64 manual, volume 2, section 16.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Message {
+    apic: u8,
+    vector: u8,
+}
+
+impl Message {
+    const fn address(self) -> u32 {
+        0xfee0_0000 | (self.apic as u32) << 12
+    }
+}
+
+impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> {
+    /// Turns MSI and MSI-X off.
+    pub(super) fn silence(&self, function: &Function) {
+        let registers = Registers::new(&self.config, function.bdf);
+        if let Some(found) = &function.msi {
+            let control = registers.u16(found.offset + msi::CONTROL);
+            registers.set_u16(found.offset + msi::CONTROL, control & !msi::ENABLE);
+        }
+        if let Some(found) = &function.msix {
+            let control = registers.u16(found.offset + msix::CONTROL);
+            let quiet = control & !msix::ENABLE | msix::FUNCTION_MASK;
+            registers.set_u16(found.offset + msix::CONTROL, quiet);
+        }
+    }
+
+    /// Turns MSI-X on with every entry masked.
+    pub(super) fn prepare_msix(&self, function: &Function) -> Result<(), Fault> {
+        let Some(found) = &function.msix else {
+            return Ok(());
+        };
+        let registers = Registers::new(&self.config, function.bdf);
+        let control = registers.u16(found.offset + msix::CONTROL);
+        let masked = control | msix::ENABLE | msix::FUNCTION_MASK;
+        registers.set_u16(found.offset + msix::CONTROL, masked);
+        for entry in 0..found.vectors {
+            self.write_entry(function, entry, None)?;
+        }
+        registers.set_u16(found.offset + msix::CONTROL, masked & !msix::FUNCTION_MASK);
+        let now = registers.u16(found.offset + msix::CONTROL);
+        if now & msix::ENABLE == 0 {
+            Err(Fault::Rejected)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Has entry `entry` of the function raise `vector` at the local APIC `apic`.
+    ///
+    /// # Errors
+    /// The function has no such entry, or does not keep what is written.
+    pub fn route(&self, function: &Function, entry: u16, apic: u8, vector: u8) -> Result<(), Fault> {
+        self.write_entry(function, entry, Some(Message { apic, vector }))
+    }
+
+    /// Masks entry `entry` of the function.
+    ///
+    /// # Errors
+    /// The function has no such entry, or does not keep what is written.
+    pub fn unroute(&self, function: &Function, entry: u16) -> Result<(), Fault> {
+        self.write_entry(function, entry, None)
+    }
+
+    /// Bits of the pending array: 32 entries from `32 * word` on.
+    ///
+    /// # Errors
+    /// The function has no such word.
+    pub fn pending(&self, function: &Function, word: u16) -> Result<u32, Fault> {
+        let found = function.msix.as_ref().ok_or(Fault::Unknown)?;
+        let offset = u32::from(word) * 4;
+        if offset + 4 > found.pending.length.next_multiple_of(4) {
+            return Err(Fault::Unknown);
+        }
+        let bar = function
+            .bar(found.pending.bar)
+            .filter(|bar| bar.address != 0)
+            .ok_or(Fault::BadAddress)?;
+        let address = bar.address + u64::from(found.pending.offset) + u64::from(offset);
+        Ok(self.with_decode(function, |mmio| mmio.read32(address)))
+    }
+
+    fn write_entry(&self, function: &Function, entry: u16, message: Option<Message>) -> Result<(), Fault> {
+        let found = function
+            .msix
+            .as_ref()
+            .filter(|found| entry < found.vectors)
+            .ok_or(Fault::Unknown)?;
+        let bar = function
+            .bar(found.table.bar)
+            .filter(|bar| bar.address != 0)
+            .ok_or(Fault::BadAddress)?;
+        let at = bar.address + u64::from(found.table.offset) + u64::from(entry) * u64::from(msix::ENTRY);
+        let control = at + msix::ENTRY_CONTROL;
+        let written = self.with_decode(function, |mmio| {
+            mmio.write32(control, msix::ENTRY_MASKED);
+            if let Some(message) = message {
+                mmio.write32(at + msix::ENTRY_ADDRESS_LOW, message.address());
+                mmio.write32(at + msix::ENTRY_ADDRESS_HIGH, 0);
+                mmio.write32(at + msix::ENTRY_DATA, message.vector.into());
+                mmio.write32(control, 0);
+            }
+            mmio.read32(control) & msix::ENTRY_MASKED
+        });
+        let wanted = if message.is_some() { 0 } else { msix::ENTRY_MASKED };
+        if written == wanted {
+            Ok(())
+        } else {
+            Err(Fault::Rejected)
+        }
+    }
+
+    /// Works on the function's registers, which answer meanwhile even where the guest has turned them off.
+    fn with_decode<R>(&self, function: &Function, work: impl FnOnce(&mut M) -> R) -> R {
+        let registers = Registers::new(&self.config, function.bdf);
+        let before = registers.command();
+        pci::set_memory_decode(&self.config, function.bdf, true);
+        let result = work(&mut self.mmio.lock());
+        registers.set_command(before);
+        result
+    }
+}

@@ -1,0 +1,101 @@
+//! The assigner of the real machine: deny-all first, then `vfio-core`'s table of cohorts.
+#![expect(unsafe_code, reason = "lets a driver loose on a PCI function")]
+
+use super::Assigner;
+use crate::cpu::clock::Tsc;
+use crate::discovery::{DeviceMemory, DiscoveryError, Machine};
+use crate::iommu::virtio::{InitError, PciChannel, PciChannelError, VirtioIommu};
+use crate::pci::Ecam;
+use alloc::vec::Vec;
+use vfio_core::cohort::Cohorts;
+use vfio_core::lease::CohortTable;
+use vfio_core::pci::{Bdf, NotAssignable, Topology};
+use vfio_core::set::RegisterError;
+
+/// The assigner of this machine.
+pub type MachineAssigner = Assigner<Ecam, Tsc, DeviceMemory, PciChannel<Tsc>>;
+
+/// Why no device can be assigned.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeOverError {
+    /// There is no IOMMU.
+    #[error(
+        "the machine has no IOMMU that Cohort can drive (ACPI has no VIOT that names a virtio-iommu); \
+         in QEMU add -device virtio-iommu-pci, or take the devices out of the configuration"
+    )]
+    NoIommu,
+    /// VIOT names a function that is not there.
+    #[error("VIOT names {0} as the virtio-iommu, but no such function exists")]
+    Absent(Bdf),
+    /// The driver cannot reach it.
+    #[error("the virtio-iommu cannot be reached: {0}")]
+    Channel(#[from] PciChannelError),
+    /// It does not come up.
+    #[error(transparent)]
+    Init(#[from] InitError),
+    /// The topology contradicts itself.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    /// A device could not be registered.
+    #[error("{0}")]
+    Register(#[from] RegisterError),
+}
+
+/// Turns the IOMMU's bypass off, puts every device into quarantine, and returns the table of cohorts.
+///
+/// # Errors
+/// [`TakeOverError`]. No device can reach memory then either: bus mastering is off everywhere.
+pub fn take_over(mut machine: Machine) -> Result<(Topology, CohortTable<MachineAssigner>), TakeOverError> {
+    let viot = machine.acpi.viot.clone().ok_or(TakeOverError::NoIommu)?;
+    let bdf = viot.pci_iommus().next().ok_or(TakeOverError::NoIommu)?;
+    let unit = viot
+        .iommus
+        .iter()
+        .position(|iommu| *iommu == crate::acpi::IommuLocation::Pci(bdf));
+    let unit = unit.ok_or(TakeOverError::NoIommu)?;
+    let function = machine.function(bdf).ok_or(TakeOverError::Absent(bdf))?;
+    // SAFETY: discovery found the function and mapped its BARs uncached; the heap is mapped one to one; the judge has
+    // taken it from what can be assigned, so nobody else drives it.
+    let channel = unsafe { PciChannel::new(&machine.ecam, function, Tsc) }?;
+    let iommu = VirtioIommu::init(channel)?;
+    leave_out_untranslated(&mut machine, &viot, unit);
+    let topology = machine.topology()?;
+    let cohorts = Cohorts::new(&topology);
+    let assigner = Assigner::new(
+        machine.ecam,
+        Tsc,
+        DeviceMemory::default(),
+        machine.functions,
+        iommu,
+        viot,
+        unit,
+    );
+    Ok((topology, CohortTable::new(cohorts, assigner)?))
+}
+
+/// Devices that the IOMMU does not translate for can be given to nobody.
+fn leave_out_untranslated(machine: &mut Machine, viot: &crate::acpi::Viot, unit: usize) {
+    let requesters: Vec<(Bdf, bool)> = match machine.topology() {
+        Ok(topology) => {
+            let translated = |bdf| {
+                topology.dma_aliases(bdf).iter().all(|requester| {
+                    let alias = Bdf::from_requester_id(requester.segment, requester.id);
+                    viot.endpoint(alias).is_some_and(|(found, _)| found == unit)
+                })
+            };
+            topology
+                .endpoints()
+                .map(|function| (function.bdf, translated(function.bdf)))
+                .collect()
+        }
+        Err(_) => Vec::new(),
+    };
+    for function in &mut machine.functions {
+        let translated = requesters
+            .iter()
+            .any(|&(bdf, translated)| bdf == function.bdf && translated);
+        if function.kind.is_endpoint() && !translated {
+            function.not_assignable.get_or_insert(NotAssignable::NoIommu);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Assignment: `vfio-core`'s platform, made of this machine's PCI functions and its IOMMU.
+//!
+//! `vfio-core` decides what is opened and in which order; here is how each step is done. Everything goes through
+//! the narrow traits of `pci` and `iommu`, so that host tests can put a machine there that misbehaves.
+
+mod interrupts;
+#[cfg(target_os = "none")]
+mod machine;
+mod platform;
+
+#[cfg(target_os = "none")]
+pub use machine::{MachineAssigner, TakeOverError, take_over};
+pub use platform::Assigner;

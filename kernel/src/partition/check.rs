@@ -1,0 +1,283 @@
+//! The configuration against the machine: CPUs, memory, names, images. Devices are `vfio-core`'s to judge.
+//!
+//! The host tool has checked the same, but what arrives here came through a file that anybody could have written.
+
+use crate::memory::regions::FreeMemory;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use cohort_abi::bundle::{Bundle, Guest};
+
+/// Most guests of one machine.
+pub const MAX_GUESTS: usize = 16;
+/// Smallest and largest RAM of a guest in bytes: what the ROM at 1 MiB needs, and the 3 GiB below the device window.
+const RAM: core::ops::RangeInclusive<u64> = 2 << 20..=3 << 30;
+
+/// What is wrong with a guest's part of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// More guests than there may be.
+    #[error("{0} guests are configured; at most {MAX_GUESTS} fit")]
+    TooManyGuests(usize),
+    /// The name.
+    #[error("a name is 1 to {} printable characters without spaces", Guest::MAX_NAME)]
+    Name,
+    /// Two guests of one name.
+    #[error("two guests have this name; give each its own")]
+    NameTwice,
+    /// The command line.
+    #[error(
+        "the command line is longer than {} bytes or has a zero byte",
+        Guest::MAX_CMDLINE
+    )]
+    Cmdline,
+    /// No CPU, or more than one.
+    #[error("{0} CPUs are given; this version runs guests of one CPU, write cpus = [N]")]
+    CpuCount(usize),
+    /// CPU 0.
+    #[error("CPU 0 is the hypervisor's; give the guest another")]
+    CpuZero,
+    /// A CPU that is not there.
+    #[error("CPU {cpu} is not there or did not start; the machine has {have}")]
+    CpuAbsent {
+        /// Which.
+        cpu: u32,
+        /// CPUs of the machine, which are numbered from 0.
+        have: usize,
+    },
+    /// A CPU that another guest has.
+    #[error("CPU {cpu} belongs to {other}; a CPU runs one guest")]
+    CpuTaken {
+        /// Which.
+        cpu: u32,
+        /// Who has it.
+        other: String,
+    },
+    /// RAM that is too small, too large, or not whole pieces.
+    #[error("memory of {0:#x} bytes; write a multiple of 2M from 2M to 3G")]
+    MemorySize(u64),
+    /// RAM that cannot be given.
+    #[error("{0}")]
+    Memory(crate::memory::regions::MemoryError),
+    /// The image is not in the bundle.
+    #[error("the image lies outside the bundle; build the bundle again")]
+    Image,
+}
+
+/// A guest's resources, taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The CPU that runs it.
+    pub cpu: usize,
+    /// Host physical address of its RAM.
+    pub ram: u64,
+    /// Bytes of RAM.
+    pub bytes: u64,
+}
+
+/// Checks every guest and takes its memory from `free`. `up` says of each CPU whether it runs.
+///
+/// # Errors
+/// All problems, each with the index of its guest. Fixed places are taken first, so that a guest without one does
+/// not lie in the way.
+pub fn grants(
+    bundle: &Bundle<'_>,
+    up: &[bool],
+    free: &mut FreeMemory,
+) -> Result<Vec<Grant>, Vec<(usize, Problem)>> {
+    let guests = &bundle.config.guests;
+    let mut problems = Vec::new();
+    if guests.len() > MAX_GUESTS {
+        return Err(alloc::vec![(0, Problem::TooManyGuests(guests.len()))]);
+    }
+    let mut grants = Vec::new();
+    for (index, guest) in guests.iter().enumerate() {
+        problems.extend(
+            check(bundle, up, index, guest)
+                .into_iter()
+                .map(|problem| (index, problem)),
+        );
+        let cpu = guest.cpus.first().map_or(0, |cpu| *cpu as usize);
+        grants.push(Grant {
+            cpu,
+            ram: 0,
+            bytes: guest.memory,
+        });
+    }
+    for fixed in [true, false] {
+        for (index, (guest, grant)) in guests.iter().zip(&mut grants).enumerate() {
+            let taken = match guest.memory_at {
+                _ if !RAM.contains(&guest.memory) || fixed != guest.memory_at.is_some() => continue,
+                Some(at) => free.take_at(at, guest.memory),
+                None => free.take(guest.memory),
+            };
+            match taken {
+                Ok(at) => grant.ram = at,
+                Err(error) => problems.push((index, Problem::Memory(error))),
+            }
+        }
+    }
+    if problems.is_empty() {
+        Ok(grants)
+    } else {
+        Err(problems)
+    }
+}
+
+fn check(bundle: &Bundle<'_>, up: &[bool], index: usize, guest: &Guest) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let earlier = bundle.config.guests.get(..index).unwrap_or_default();
+    if !(1..=Guest::MAX_NAME).contains(&guest.name.len())
+        || !guest.name.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        problems.push(Problem::Name);
+    }
+    if earlier.iter().any(|other| other.name == guest.name) {
+        problems.push(Problem::NameTwice);
+    }
+    if guest.cmdline.len() > Guest::MAX_CMDLINE || guest.cmdline.contains('\0') {
+        problems.push(Problem::Cmdline);
+    }
+    if guest.cpus.len() != 1 {
+        problems.push(Problem::CpuCount(guest.cpus.len()));
+    }
+    for &cpu in &guest.cpus {
+        if cpu == 0 {
+            problems.push(Problem::CpuZero);
+        } else if !up.get(cpu as usize).copied().unwrap_or(false) {
+            problems.push(Problem::CpuAbsent { cpu, have: up.len() });
+        } else if let Some(other) = earlier.iter().find(|other| other.cpus.contains(&cpu)) {
+            problems.push(Problem::CpuTaken {
+                cpu,
+                other: other.name.to_string(),
+            });
+        }
+    }
+    if !RAM.contains(&guest.memory) || !guest.memory.is_multiple_of(crate::memory::regions::LARGE) {
+        problems.push(Problem::MemorySize(guest.memory));
+    }
+    if bundle.image(guest.image).is_none() {
+        problems.push(Problem::Image);
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::regions::{Kind, Region};
+    use cohort_abi::bundle::{Config, Expect, Image, Mode, build};
+
+    fn guest(name: &str, cpu: u32, memory_at: Option<u64>) -> Guest {
+        Guest {
+            name: name.to_string(),
+            cpus: alloc::vec![cpu],
+            memory: 4 << 20,
+            memory_at,
+            image: Image { offset: 0, len: 4 },
+            cmdline: String::new(),
+            devices: Vec::new(),
+            expect: Expect::Success,
+        }
+    }
+
+    fn problems(guests: Vec<Guest>) -> Vec<(usize, Problem)> {
+        let config = Config {
+            mode: Mode::Run,
+            allow_unsafe_interrupts: false,
+            deadline_ms: 0,
+            guests,
+        };
+        let bytes = build(&config, b"code").unwrap();
+        let bundle = Bundle::parse(&bytes).unwrap();
+        let map = [Region {
+            start: 0,
+            end: 64 << 20,
+            kind: Kind::Usable,
+        }];
+        let mut free = FreeMemory::new(&map, &[]);
+        grants(&bundle, &[true, true, true, false], &mut free)
+            .err()
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn what_fits_is_granted_with_fixed_places_first() {
+        let config = Config {
+            mode: Mode::Run,
+            allow_unsafe_interrupts: false,
+            deadline_ms: 0,
+            guests: alloc::vec![guest("a", 1, None), guest("b", 2, Some(0))],
+        };
+        let bytes = build(&config, b"code").unwrap();
+        let map = [Region {
+            start: 0,
+            end: 64 << 20,
+            kind: Kind::Usable,
+        }];
+        let mut free = FreeMemory::new(&map, &[]);
+        let grants = grants(&Bundle::parse(&bytes).unwrap(), &[true; 3], &mut free).unwrap();
+        assert_eq!((grants[0].ram, grants[1].ram), (4 << 20, 0));
+        assert_eq!(free.bytes(), 56 << 20);
+    }
+
+    #[test]
+    fn each_fault_is_named() {
+        let bad = |change: fn(&mut Guest)| {
+            let mut one = guest("a", 1, None);
+            change(&mut one);
+            problems(alloc::vec![one])
+                .into_iter()
+                .map(|(_, problem)| problem)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(bad(|guest| guest.name.clear()), [Problem::Name]);
+        assert_eq!(bad(|guest| guest.name = "a\x1b[2J".into()), [Problem::Name]);
+        assert_eq!(bad(|guest| guest.cmdline = "x".repeat(3000)), [Problem::Cmdline]);
+        assert_eq!(
+            bad(|guest| guest.cpus = alloc::vec![1, 2]),
+            [Problem::CpuCount(2)]
+        );
+        assert_eq!(bad(|guest| guest.cpus = alloc::vec![0]), [Problem::CpuZero]);
+        assert_eq!(
+            bad(|guest| guest.cpus = alloc::vec![3]),
+            [Problem::CpuAbsent { cpu: 3, have: 4 }]
+        );
+        assert_eq!(
+            bad(|guest| guest.cpus = alloc::vec![u32::MAX]),
+            [Problem::CpuAbsent {
+                cpu: u32::MAX,
+                have: 4
+            }]
+        );
+        assert_eq!(bad(|guest| guest.memory = 0), [Problem::MemorySize(0)]);
+        assert_eq!(
+            bad(|guest| guest.memory = u64::MAX),
+            [Problem::MemorySize(u64::MAX)]
+        );
+        assert_eq!(bad(|guest| guest.image.len = 5), [Problem::Image]);
+        assert!(matches!(
+            bad(|guest| guest.memory_at = Some(1 << 40))[..],
+            [Problem::Memory(_)]
+        ));
+    }
+
+    #[test]
+    fn nothing_is_given_twice() {
+        let twice = problems(alloc::vec![guest("a", 1, Some(0)), guest("a", 1, Some(2 << 20))]);
+        assert!(
+            matches!(
+                &twice[..],
+                [
+                    (1, Problem::NameTwice),
+                    (1, Problem::CpuTaken { cpu: 1, .. }),
+                    (1, Problem::Memory(_))
+                ]
+            ),
+            "{twice:?}"
+        );
+        assert_eq!(
+            problems((0..17).map(|n| guest(&n.to_string(), 1, None)).collect()),
+            [(0, Problem::TooManyGuests(17))]
+        );
+    }
+}
