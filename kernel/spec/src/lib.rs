@@ -11,6 +11,7 @@ pub mod msr;
 pub mod page_table;
 pub mod pci;
 pub mod svm;
+pub mod uart;
 pub mod viot;
 pub mod virtio_iommu;
 pub mod virtio_pci;

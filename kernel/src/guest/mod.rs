@@ -4,13 +4,17 @@
 //! [`VcpuState`](crate::virt::VcpuState), and reaches hardware only through the traits that its modules name.
 //! The guest is an adversary: whatever it does ends in a defined answer or in its own [`GuestFault`].
 
+mod alu;
 pub mod apic;
 mod apic_timer;
+mod console;
 mod fault;
 pub mod layout;
 mod memory;
+pub mod mmio;
 pub mod paging;
 pub mod policy;
 
+pub use console::{Console, MAX_LINE};
 pub use fault::{GuestEnd, GuestFault};
 pub use memory::{GuestMemory, MemoryError};
