@@ -3,7 +3,7 @@
 #![cfg(not(loom))]
 
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::string::ToString;
 use std::vec::Vec;
 
@@ -271,62 +271,52 @@ fn trees_that_are_none_are_refused() {
     );
 }
 
-/// Whether `a` and `b` are one group by one rule, taken literally from the tree.
-fn together(functions: &BTreeMap<Bdf, &Function>, a: Bdf, b: Bdf) -> bool {
-    let path = |from: Bdf| {
-        core::iter::successors(functions.get(&from), |f| functions.get(&f.parent?))
-            .map(|f| f.bdf)
-            .collect::<Vec<_>>()
-    };
-    let (above_a, above_b) = (path(a), path(b));
-    let conventional = |kind| matches!(kind, PortKind::PcieToPciBridge | PortKind::ConventionalBridge);
+/// From a function up to the root, itself first.
+fn path(functions: &BTreeMap<Bdf, &Function>, from: Bdf) -> Vec<Bdf> {
+    let up = core::iter::successors(functions.get(&from), |f| functions.get(&f.parent?));
+    up.map(|f| f.bdf).collect()
+}
+
+/// Whether two functions, by their paths, are one group by one rule, taken literally from the tree.
+fn together(functions: &BTreeMap<Bdf, &Function>, a: &[Bdf], b: &[Bdf]) -> bool {
     let lacking = |f: &Function| f.acs.is_none();
-    functions.values().any(|f| {
-        let strictly_over = |path: &[Bdf]| path[1..].contains(&f.bdf);
-        let over_both = strictly_over(&above_a) && strictly_over(&above_b);
-        let by_port = match f.kind {
-            PortKind::RootPort => over_both && lacking(f),
-            PortKind::UpstreamPort => {
-                over_both
-                    && functions.values().any(|port| {
-                        port.kind == PortKind::DownstreamPort && port.parent == Some(f.bdf) && lacking(port)
-                    })
-            }
-            kind => over_both && conventional(kind),
-        };
-        // Some function of f's slot is over a, or is a; another one likewise for b; and f does not keep to itself.
-        let in_slot = |path: &[Bdf]| {
-            path.iter()
-                .any(|x| (x.segment(), x.bus(), x.device()) == (f.bdf.segment(), f.bdf.bus(), f.bdf.device()))
-        };
-        let slot_mates = functions
+    let slot_of = |bdf: Bdf| (bdf.segment(), bdf.bus(), bdf.device());
+    let by_bridge = |f: &Function| match f.kind {
+        PortKind::RootPort => lacking(f),
+        PortKind::UpstreamPort => functions
             .values()
-            .filter(|x| x.bdf.bus() == f.bdf.bus() && x.bdf.device() == f.bdf.device())
-            .count();
-        let by_slot = f.kind != PortKind::DownstreamPort
+            .any(|port| port.kind == PortKind::DownstreamPort && port.parent == Some(f.bdf) && lacking(port)),
+        kind => matches!(kind, PortKind::PcieToPciBridge | PortKind::ConventionalBridge),
+    };
+    // Something in f's slot is over a, or is a; likewise for b; f has company there and does not keep to itself.
+    let by_slot = |f: &Function| {
+        let in_slot = |path: &[Bdf]| path.iter().any(|x| slot_of(*x) == slot_of(f.bdf));
+        let company = |x: &Bdf| *x != f.bdf && slot_of(*x) == slot_of(f.bdf);
+        f.kind != PortKind::DownstreamPort
             && lacking(f)
-            && slot_mates > 1
-            && in_slot(&above_a)
-            && in_slot(&above_b);
-        by_port || by_slot
+            && in_slot(a)
+            && in_slot(b)
+            && functions.keys().any(company)
+    };
+    functions.values().any(|f| {
+        let over_both = a[1..].contains(&f.bdf) && b[1..].contains(&f.bdf);
+        over_both && by_bridge(f) || by_slot(f)
     })
 }
 
 /// Components of a relation on `items`, each named by its smallest member.
 fn components(items: &[Bdf], related: impl Fn(Bdf, Bdf) -> bool) -> BTreeMap<Bdf, Bdf> {
     let mut name: BTreeMap<Bdf, Bdf> = items.iter().map(|x| (*x, *x)).collect();
+    let pairs = items.iter().flat_map(|a| items.iter().map(|b| (*a, *b)));
+    let pairs: Vec<(Bdf, Bdf)> = pairs.filter(|(a, b)| a != b && related(*a, *b)).collect();
     loop {
-        let before = name.clone();
-        for &a in items {
-            for &b in items {
-                if related(a, b) {
-                    let least = name[&a].min(name[&b]);
-                    name.insert(a, least);
-                    name.insert(b, least);
-                }
-            }
+        let mut changed = false;
+        for (a, b) in &pairs {
+            let least = name[a].min(name[b]);
+            changed |= name.insert(*a, least) != Some(least);
+            changed |= name.insert(*b, least) != Some(least);
         }
-        if name == before {
+        if !changed {
             return name;
         }
     }
@@ -341,8 +331,12 @@ proptest! {
         let by_bdf: BTreeMap<Bdf, &Function> = functions.iter().map(|f| (f.bdf, f)).collect();
         let endpoints: Vec<Bdf> = machine.endpoints().map(|f| f.bdf).collect();
         let links = machine.group_links();
-        let linked = |a, b| links.iter().any(|link| (link.a, link.b) == (a, b));
-        prop_assert_eq!(components(&endpoints, linked), components(&endpoints, |a, b| together(&by_bdf, a, b)));
+        let pairs: BTreeSet<(Bdf, Bdf)> = links.iter().map(|link| (link.a, link.b)).collect();
+        let linked = |a, b| pairs.contains(&(a, b));
+        let paths: BTreeMap<Bdf, Vec<Bdf>> =
+            endpoints.iter().map(|bdf| (*bdf, path(&by_bdf, *bdf))).collect();
+        let by_definition = components(&endpoints, |a, b| together(&by_bdf, &paths[&a], &paths[&b]));
+        prop_assert_eq!(components(&endpoints, linked), by_definition);
         // Linear: at most one link for an alias and one for an anchor, for each device.
         prop_assert!(links.len() <= 2 * endpoints.len());
     }
