@@ -121,26 +121,28 @@ impl Cohorts {
                 cohorts.push(device.cohort);
             }
         }
-        for cohort in cohorts.iter().filter_map(|id| self.get(*id)) {
-            let because_of = |device| match requested.contains_key(&device) {
-                true => device,
-                false => named.get(&cohort.id).copied().unwrap_or(device),
-            };
-            // First what no further device in the request could cure.
+        // First what no further device in the request could cure, then all that is missing at once.
+        let named_in = |cohort: &Cohort| named.get(&cohort.id).copied();
+        let wanted = || cohorts.iter().filter_map(|id| self.get(*id));
+        for cohort in wanted() {
             for device in cohort.members().iter().filter_map(|id| self.device(*id)) {
-                if let Some(reason) = device.not_assignable {
-                    let because_of = because_of(device.id);
-                    return Err(Refusal::NotAssignable {
-                        device: device.id,
-                        reason,
-                        because_of,
-                    });
-                }
+                let Some(reason) = device.not_assignable else {
+                    continue;
+                };
+                let itself = requested.contains_key(&device.id);
+                let because_of = named_in(cohort).filter(|_| !itself).unwrap_or(device.id);
+                return Err(Refusal::NotAssignable {
+                    device: device.id,
+                    reason,
+                    because_of,
+                });
             }
-            let missing = missing(cohort, &requested);
-            if !missing.is_empty() {
-                return Err(Refusal::HalfCohort { missing });
-            }
+        }
+        let missing: Vec<Missing> = wanted().flat_map(|cohort| missing(cohort, &requested)).collect();
+        if !missing.is_empty() {
+            return Err(Refusal::HalfCohort { missing });
+        }
+        for cohort in wanted() {
             standing(cohort.id).admits(owner, cohort)?;
         }
         if !terms.interrupts_isolated && !terms.allow_unsafe_interrupts {

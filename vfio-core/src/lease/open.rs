@@ -17,7 +17,8 @@ pub enum OpenFailure {
     /// The cohort cannot be had now; since the plan was made, things may have changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// A step failed, and all is as before.
+    /// A step failed, and all is as before. If it was a reset, nobody knows what the devices are like; they are in
+    /// quarantine, and no open goes past that reset before it works.
     #[error(transparent)]
     Failed(Failure),
     /// A step failed, and so did the way back: the cohort is out of service.
