@@ -1,0 +1,280 @@
+//! A PCI machine for tests: configuration spaces with the semantics of BARs, command bits, resets and bus routing.
+
+use crate::clock::Clock;
+use crate::pci::{ConfigAccess, MmioAccess, Width};
+use spec::pci::{Command, express, header};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use vfio_core::pci::Bdf;
+
+/// What a function does beyond remembering.
+#[derive(Clone, Default)]
+pub(in crate::pci) struct Model {
+    pub(in crate::pci) bytes: Vec<u8>,
+    /// Writable bits of each 32-bit register; nothing is writable by default.
+    writable: BTreeMap<u16, u32>,
+    /// Reads as absent until then.
+    pub(in crate::pci) absent_until: u64,
+    /// How long a reset keeps it silent, in nanoseconds; for ever if `u64::MAX`.
+    pub(in crate::pci) reset_takes: u64,
+    pub(in crate::pci) resets: u32,
+    defaults: Vec<u8>,
+    next_capability: u16,
+    last_extended: u16,
+}
+
+impl Model {
+    pub(in crate::pci) fn new(vendor: u16, device: u16, class: u32, layout: u8) -> Self {
+        let mut model = Self {
+            bytes: vec![0; 4096],
+            next_capability: 0x40,
+            ..Self::default()
+        };
+        model.put16(header::VENDOR_ID, vendor);
+        model.put16(header::DEVICE_ID, device);
+        model.put32(header::CLASS_REVISION, class << 8 | 1);
+        model.bytes[usize::from(header::HEADER_TYPE)] = layout;
+        model.writable.insert(header::COMMAND, 0x0407);
+        model.writable.insert(
+            header::INTERRUPT_LINE,
+            if layout & 0x7f == 1 { 0x00ff_00ff } else { 0xff },
+        );
+        if layout & 0x7f == 1 {
+            model.writable.insert(header::PRIMARY_BUS, 0x00ff_ffff);
+        }
+        model
+    }
+
+    pub(in crate::pci) fn endpoint() -> Self {
+        Self::new(0x1b36, 0x0010, 0x01_0802, 0)
+    }
+
+    pub(in crate::pci) fn bridge(port_type: Option<u16>, secondary: u8, subordinate: u8) -> Self {
+        let mut model = Self::new(0x1b36, 0x000c, 0x06_0400, 1);
+        model.bytes[usize::from(header::SECONDARY_BUS)] = secondary;
+        model.bytes[usize::from(header::SUBORDINATE_BUS)] = subordinate;
+        port_type.map_or(model.clone(), |port_type| model.express(port_type, 0))
+    }
+
+    pub(in crate::pci) fn multi_function(mut self) -> Self {
+        self.bytes[usize::from(header::HEADER_TYPE)] |= 0x80;
+        self
+    }
+
+    fn get32(&self, offset: u16) -> u32 {
+        u32::from_le_bytes(self.bytes[usize::from(offset)..][..4].try_into().unwrap())
+    }
+
+    pub(in crate::pci) fn put16(&mut self, offset: u16, value: u16) {
+        self.bytes[usize::from(offset)..][..2].copy_from_slice(&value.to_le_bytes());
+    }
+
+    pub(in crate::pci) fn put32(&mut self, offset: u16, value: u32) {
+        self.bytes[usize::from(offset)..][..4].copy_from_slice(&value.to_le_bytes());
+    }
+
+    /// A BAR of `size` bytes with the low bits `flags`; a 64-bit one takes two registers.
+    pub(in crate::pci) fn bar(mut self, index: u16, flags: u32, size: u64, address: u64) -> Self {
+        let offset = header::BAR0 + 4 * index;
+        let mask = !(size - 1);
+        let low = if flags & 1 != 0 { 0x3 } else { 0xf };
+        self.writable.insert(offset, mask as u32 & !low);
+        self.put32(offset, address as u32 | flags);
+        if flags & 0x7 == 4 {
+            self.writable.insert(offset + 4, (mask >> 32) as u32);
+            self.put32(offset + 4, (address >> 32) as u32);
+        }
+        self
+    }
+
+    /// Appends a capability; `body` follows id and next.
+    pub(in crate::pci) fn capability(mut self, id: u8, body: &[u8]) -> Self {
+        let at = self.next_capability;
+        self.put16(header::STATUS, 1 << 4);
+        let mut link = usize::from(header::CAPABILITIES);
+        while self.bytes[link] != 0 {
+            link = usize::from(self.bytes[link]) + 1;
+        }
+        self.bytes[link] = at as u8;
+        self.bytes[usize::from(at)] = id;
+        self.bytes[usize::from(at) + 2..][..body.len()].copy_from_slice(body);
+        self.next_capability = (at + 2 + body.len() as u16).next_multiple_of(4);
+        self
+    }
+
+    pub(in crate::pci) fn express(mut self, port_type: u16, device_capabilities: u32) -> Self {
+        let at = self.next_capability;
+        let mut body = [0; 0x3a];
+        body[..2].copy_from_slice(&(port_type << 4 | 2).to_le_bytes());
+        body[2..6].copy_from_slice(&device_capabilities.to_le_bytes());
+        self.writable.insert(at + express::DEVICE_CONTROL, 0x7fff);
+        self.writable.insert(at + express::LINK_CONTROL, 0x0fff);
+        self.capability(0x10, &body)
+    }
+
+    pub(in crate::pci) fn extended(mut self, id: u16, body: &[u32]) -> Self {
+        let at = match self.last_extended {
+            0 => 0x100,
+            last => {
+                let next = last + 0x40;
+                let head = self.get32(last) | u32::from(next) << 20;
+                self.put32(last, head);
+                next
+            }
+        };
+        self.put32(at, u32::from(id) | 1 << 16);
+        for (word, offset) in body.iter().zip((at + 4..).step_by(4)) {
+            self.put32(offset, *word);
+        }
+        self.last_extended = at;
+        self
+    }
+
+    /// ACS that can do `able`, all off.
+    pub(in crate::pci) fn acs(self, able: u16) -> Self {
+        let mut model = self.extended(0x000d, &[able.into()]);
+        let at = model.last_extended;
+        model.writable.insert(at + 4, u32::from(able) << 16);
+        model
+    }
+
+    pub(in crate::pci) fn writable(mut self, offset: u16, mask: u32) -> Self {
+        self.writable.insert(offset, mask);
+        self
+    }
+
+    fn reset(&mut self, now: u64) {
+        self.resets += 1;
+        self.absent_until = now.saturating_add(self.reset_takes);
+        self.bytes.clone_from(&self.defaults);
+    }
+}
+
+/// The machine, with its own time.
+pub(in crate::pci) struct Machine {
+    pub(in crate::pci) functions: RefCell<BTreeMap<Bdf, Model>>,
+    pub(in crate::pci) time: Cell<u64>,
+    pub(in crate::pci) accesses: Cell<u64>,
+    /// While a function is being sized it must not decode: set if it did.
+    pub(in crate::pci) sized_while_decoding: Cell<bool>,
+    pub(in crate::pci) feature_bits: Cell<u64>,
+    feature_select: Cell<u32>,
+}
+
+impl Machine {
+    pub(in crate::pci) fn new(functions: impl IntoIterator<Item = (Bdf, Model)>) -> Self {
+        let functions = functions.into_iter().map(|(bdf, mut model)| {
+            // What a reset leaves: identity and capabilities, but no addresses, no bus numbers, no command bits.
+            model.defaults = model.bytes.clone();
+            for (offset, mask) in &model.writable {
+                let value = model.get32(*offset) & !mask;
+                model.defaults[usize::from(*offset)..][..4].copy_from_slice(&value.to_le_bytes());
+            }
+            (bdf, model)
+        });
+        Self {
+            functions: RefCell::new(functions.collect()),
+            time: Cell::new(0),
+            accesses: Cell::new(0),
+            sized_while_decoding: Cell::new(false),
+            feature_bits: Cell::new(0),
+            feature_select: Cell::new(0),
+        }
+    }
+
+    pub(in crate::pci) fn bytes(&self) -> BTreeMap<Bdf, Vec<u8>> {
+        self.functions
+            .borrow()
+            .iter()
+            .map(|(bdf, model)| (*bdf, model.bytes.clone()))
+            .collect()
+    }
+}
+
+impl ConfigAccess for Machine {
+    fn read(&self, function: Bdf, offset: u16, width: Width) -> u32 {
+        self.accesses.set(self.accesses.get() + 1);
+        assert!(offset.is_multiple_of(width.bytes()) && offset + width.bytes() <= 0x1000);
+        let functions = self.functions.borrow();
+        let model = functions
+            .get(&function)
+            .filter(|model| model.absent_until <= self.time.get());
+        let value = model.map_or(u32::MAX, |model| model.get32(offset & !3)) >> (8 * (offset & 3));
+        value & u32::MAX >> (32 - 8 * width.bytes())
+    }
+
+    fn write(&self, function: Bdf, offset: u16, width: Width, value: u32) {
+        assert!(offset.is_multiple_of(width.bytes()) && offset + width.bytes() <= 0x1000);
+        let mut functions = self.functions.borrow_mut();
+        let now = self.time.get();
+        let Some(model) = functions
+            .get_mut(&function)
+            .filter(|model| model.absent_until <= now)
+        else {
+            return;
+        };
+        let shift = 8 * (offset & 3);
+        let register = offset & !3;
+        let touched = (u32::MAX >> (32 - 8 * width.bytes())) << shift;
+        let mask = model.writable.get(&register).copied().unwrap_or(0) & touched;
+        let old = model.get32(register);
+        let bar = (header::BAR0..header::BAR0 + 8).contains(&register);
+        if bar && value == u32::MAX {
+            let command = Command::from_bits_retain(model.get32(header::COMMAND) as u16);
+            if command.intersects(Command::IO | Command::MEMORY) {
+                self.sized_while_decoding.set(true);
+            }
+        }
+        model.put32(register, old & !mask | (value << shift) & mask);
+        let capability = model.bytes[usize::from(header::CAPABILITIES)];
+        let has_express = model.bytes[usize::from(capability)] == 0x10;
+        let control = u16::from(capability) + express::DEVICE_CONTROL;
+        let flr = has_express && offset == control && value & 0x8000 != 0;
+        // PM is recognised by its control register being declared writable at 0x80.
+        let pm = offset == 0x80 && old & 3 == 3 && value & 3 == 0;
+        if flr || pm {
+            model.reset(now);
+        }
+        let secondary = model.bytes[usize::from(header::SECONDARY_BUS)];
+        let bus_reset = model.bytes[usize::from(header::HEADER_TYPE)] & 0x7f == 1
+            && offset == header::BRIDGE_CONTROL
+            && (old >> 16) & 0x40 != 0
+            && value & 0x40 == 0;
+        if bus_reset {
+            for (bdf, below) in functions.iter_mut() {
+                if bdf.bus() == secondary {
+                    below.reset(now);
+                }
+            }
+        }
+    }
+}
+
+impl Clock for Machine {
+    fn now(&self) -> u64 {
+        self.time.get()
+    }
+
+    fn wait(&self, nanoseconds: u64) {
+        self.time.set(self.time.get() + nanoseconds);
+    }
+}
+
+impl MmioAccess for &Machine {
+    fn read32(&mut self, address: u64) -> u32 {
+        let functions = self.functions.borrow();
+        let answers = functions.values().any(|model| {
+            model.get32(header::COMMAND) & 2 != 0 && u64::from(model.get32(0x20) & !0xf) == address & !0xfff
+        });
+        if !answers || address & 0xfff != 4 {
+            return u32::MAX;
+        }
+        (self.feature_bits.get() >> (32 * self.feature_select.get())) as u32
+    }
+
+    fn write32(&mut self, address: u64, value: u32) {
+        if address & 0xfff == 0 {
+            self.feature_select.set(value);
+        }
+    }
+}
