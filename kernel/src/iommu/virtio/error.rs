@@ -261,8 +261,8 @@ pub enum InitError {
     /// No page size, or one that is too large for Cohort's regions.
     #[error("virtio-iommu: the page size mask {0:#x} has no page of 4 KiB or less")]
     PageSize(u64),
-    /// A range that ends before it starts.
-    #[error("virtio-iommu: the range {start:#x} to {end:#x} in its configuration is empty")]
+    /// A range that ends before it starts, or domain numbers for the quarantine alone.
+    #[error("virtio-iommu: the range {start:#x} to {end:#x} in its configuration is empty or too small")]
     Range {
         /// First.
         start: u64,

@@ -48,7 +48,13 @@ impl<C: Channel> VirtioIommu<C> {
         };
         let domains_range = if features.contains(Features::DOMAIN_RANGE) {
             let (start, end) = (config.domain_start.get(), config.domain_end.get());
-            range(start.into(), end.into())?;
+            // One number is the quarantine's, and one at least must be left.
+            if end <= start {
+                return Err(InitError::Range {
+                    start: start.into(),
+                    end: end.into(),
+                });
+            }
             (start, end)
         } else {
             (0, u32::MAX)

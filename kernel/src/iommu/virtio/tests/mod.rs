@@ -1,1 +1,480 @@
+//! The driver against devices that keep to the specification, and against ones that do not.
 
+mod device;
+mod model;
+
+use super::*;
+use crate::addr::HostPhys;
+use crate::iommu::{FaultAccess, FaultReason, FaultRecord};
+use device::{Device, Habit, event, msi_region, property};
+use proptest::prelude::*;
+use spec::virtio_iommu::{Features, request_type, status};
+use vfio_core::Access;
+
+const A: EndpointId = EndpointId(8);
+const B: EndpointId = EndpointId(16);
+
+fn region(iova: u64, host: u64, size: u64) -> Region {
+    Region {
+        iova: Iova(iova),
+        host: HostPhys(host),
+        size,
+        access: Access::READ | Access::WRITE,
+    }
+}
+
+fn ready(device: &Device) -> VirtioIommu<Device> {
+    let mut iommu = VirtioIommu::init(device.clone()).unwrap();
+    iommu.quarantine(A).unwrap();
+    iommu.quarantine(B).unwrap();
+    device.set(|state| state.log.clear());
+    iommu
+}
+
+#[test]
+fn bypass_goes_off_before_anything_else_and_quarantine_denies() {
+    let device = Device::new();
+    assert_eq!(
+        device.0.borrow().translate(8, 0x1000),
+        Some((0x1000, 3)),
+        "before the driver"
+    );
+    let mut iommu = VirtioIommu::init(device.clone()).unwrap();
+    assert!(device.0.borrow().bypass_off_before_queues);
+    assert_eq!(device.0.borrow().translate(8, 0x1000), None, "not attached");
+    iommu.quarantine(A).unwrap();
+    assert_eq!(device.0.borrow().attached.get(&8), Some(&0));
+    assert_eq!(device.0.borrow().translate(8, 0x1000), None, "quarantined");
+    let sent = iommu.requests();
+    iommu.quarantine(A).unwrap();
+    assert_eq!(iommu.requests(), sent, "it is there already");
+    let unknown = iommu.quarantine(EndpointId(99));
+    assert_eq!(
+        unknown,
+        Err(Error::Refused {
+            request: Request::Probe,
+            status: Status::NoEntry
+        })
+    );
+    assert_eq!(iommu.broken(), None, "a refusal is no misbehaviour");
+}
+
+#[test]
+fn a_device_that_cannot_isolate_is_refused() {
+    let init = |change: fn(&mut device::State)| {
+        VirtioIommu::init(Device::new().set(change))
+            .map(|_| ())
+            .unwrap_err()
+    };
+    assert_eq!(init(|state| state.bypass_sticks = true), InitError::Bypass);
+    assert!(matches!(
+        init(|state| state.features.remove(Features::MAP_UNMAP)),
+        InitError::Missing(_)
+    ));
+    assert!(matches!(
+        init(|state| state.features.remove(Features::VERSION_1)),
+        InitError::Missing(_)
+    ));
+    assert_eq!(
+        init(|state| state.config.page_size_mask = 0.into()),
+        InitError::PageSize(0)
+    );
+    assert_eq!(
+        init(|state| state.config.page_size_mask = (1 << 16).into()),
+        InitError::PageSize(1 << 16)
+    );
+    let backwards = init(|state| (state.config.input_start, state.config.input_end) = (5.into(), 4.into()));
+    assert_eq!(backwards, InitError::Range { start: 5, end: 4 });
+    let backwards = init(|state| state.config.domain_start = u32::MAX.into());
+    assert_eq!(
+        backwards,
+        InitError::Range {
+            start: u64::from(u32::MAX),
+            end: u64::from(u32::MAX)
+        }
+    );
+    assert_eq!(
+        init(|state| state.config.probe_size = 4093.into()),
+        InitError::ProbeSize(4093)
+    );
+    let legacy = Device::new().set(|state| {
+        state.features = Features::VERSION_1 | Features::MAP_UNMAP | Features::BYPASS;
+        state.config.bypass = 0;
+    });
+    let mut iommu = VirtioIommu::init(legacy).unwrap();
+    iommu.quarantine(A).unwrap();
+    assert_eq!(
+        iommu.properties(A),
+        Some(&EndpointProperties::default()),
+        "it cannot be probed"
+    );
+}
+
+#[test]
+fn what_is_mapped_is_reached_and_nothing_else() {
+    let device = Device::new();
+    let mut iommu = ready(&device);
+    let domain = iommu.create_domain().unwrap();
+    let read_only = Region {
+        access: Access::READ,
+        ..region(0xe0000, 0x20e_0000, 0x2_0000)
+    };
+    iommu.map(domain, region(0, 0x200_0000, 0xa_0000)).unwrap();
+    iommu.map(domain, read_only).unwrap();
+    assert_eq!(
+        device.0.borrow().log,
+        [],
+        "the device hears of a domain with its first endpoint"
+    );
+    iommu.attach(domain, A).unwrap();
+    iommu.attach(domain, B).unwrap();
+    iommu.map(domain, region(1 << 30, 1 << 32, 1 << 30)).unwrap();
+    let (attach, map) = (request_type::ATTACH, request_type::MAP);
+    assert_eq!(
+        device.0.borrow().log,
+        [attach, map, map, attach, map],
+        "one request for a region of any size"
+    );
+    for endpoint in [8, 16] {
+        let state = device.0.borrow();
+        assert_eq!(state.translate(endpoint, 0x9_ffff), Some((0x209_ffff, 3)));
+        assert_eq!(state.translate(endpoint, 0xe_0000), Some((0x20e_0000, 1)));
+        assert_eq!(state.translate(endpoint, 0xa_0000), None);
+        assert_eq!(
+            state.translate(endpoint, (2 << 30) - 1),
+            Some(((1 << 32) + (1 << 30) - 1, 3))
+        );
+    }
+    iommu.unmap(domain, Iova(1 << 30), 1 << 30).unwrap();
+    assert_eq!(device.0.borrow().translate(8, 1 << 30), None);
+    iommu.detach(domain, A).unwrap();
+    assert_eq!(device.0.borrow().translate(8, 0), None);
+    assert!(
+        device.0.borrow().translate(16, 0).is_some(),
+        "the other member is not concerned"
+    );
+}
+
+#[test]
+fn a_domain_left_and_entered_again_is_told_anew_whatever_the_device_kept() {
+    for keeps_domains in [false, true] {
+        let device = Device::new().set(|state| state.keeps_domains = keeps_domains);
+        let mut iommu = ready(&device);
+        let domain = iommu.create_domain().unwrap();
+        iommu.map(domain, region(0, 0x200_0000, 0x1000)).unwrap();
+        for _ in 0..3 {
+            iommu.attach(domain, A).unwrap();
+            assert_eq!(device.0.borrow().translate(8, 4), Some((0x200_0004, 3)));
+            assert_eq!(iommu.destroy_domain(domain), Err(Error::DomainInUse(domain)));
+            iommu.quarantine(A).unwrap();
+            assert_eq!(device.0.borrow().translate(8, 4), None);
+        }
+        iommu.destroy_domain(domain).unwrap();
+        assert_eq!(iommu.attach(domain, A), Err(Error::UnknownDomain(domain)));
+        assert_eq!(
+            device.0.borrow().domains.keys().copied().collect::<Vec<_>>(),
+            [0],
+            "only the quarantine is left"
+        );
+    }
+}
+
+#[test]
+fn regions_that_do_not_fit_are_refused_before_the_device_hears_of_them() {
+    let device = Device::new().set(|state| {
+        state.config.input_end = ((1u64 << 39) - 1).into();
+        state.properties.extend(property(1, 0, 0x8000_0000, 0x8000_ffff));
+    });
+    let mut iommu = ready(&device);
+    let domain = iommu.create_domain().unwrap();
+    iommu.attach(domain, A).unwrap();
+    iommu
+        .map(domain, region(0x10_0000, 0x200_0000, 0x10_0000))
+        .unwrap();
+    let sent = iommu.requests();
+    let mut refused = |region| iommu.map(domain, region).unwrap_err();
+    assert!(matches!(refused(region(0, 0, 0)), Error::Empty(_)));
+    assert!(matches!(
+        refused(Region {
+            access: Access::empty(),
+            ..region(0, 0, 4096)
+        }),
+        Error::Empty(_)
+    ));
+    assert!(matches!(
+        refused(region(0x800, 0, 4096)),
+        Error::Unaligned { page: 4096, .. }
+    ));
+    assert!(matches!(refused(region(0, 0x800, 4096)), Error::Unaligned { .. }));
+    assert!(matches!(refused(region(0, 0, 4097)), Error::Unaligned { .. }));
+    assert!(matches!(refused(region(!0xfff, 0, 8192)), Error::Overflow(_)));
+    assert!(matches!(refused(region(0, !0xfff, 8192)), Error::Overflow(_)));
+    assert!(matches!(
+        refused(region((1 << 39) - 4096, 0, 8192)),
+        Error::InputRange { .. }
+    ));
+    assert!(matches!(
+        refused(region(0x1f_f000, 0, 4096)),
+        Error::Overlap {
+            mapping: Iova(0x10_0000),
+            ..
+        }
+    ));
+    assert!(matches!(
+        refused(region(0xf_f000, 0, 8192)),
+        Error::Overlap { .. }
+    ));
+    assert!(matches!(
+        refused(region(0xfee0_0000, 0, 4096)),
+        Error::Reserved { endpoint: A, .. }
+    ));
+    assert!(matches!(
+        refused(region(0x7fff_f000, 0, 8192)),
+        Error::Reserved {
+            start: Iova(0x8000_0000),
+            ..
+        }
+    ));
+    let split = iommu.unmap(domain, Iova(0x10_0000), 0x1000);
+    assert_eq!(
+        split,
+        Err(Error::Split {
+            iova: Iova(0x10_0000),
+            mapping: Iova(0x10_0000)
+        })
+    );
+    assert_eq!(iommu.requests(), sent);
+    iommu.map(domain, region(0, 0x300_0000, 0x10_0000)).unwrap();
+    let other = iommu.create_domain().unwrap();
+    iommu.map(other, region(0xfee0_1000, 0, 4096)).unwrap();
+    assert!(matches!(
+        iommu.attach(other, B),
+        Err(Error::Reserved { endpoint: B, .. })
+    ));
+    assert!(matches!(iommu.attach(other, A), Err(Error::Attached { .. })));
+    assert!(matches!(
+        iommu.attach(other, EndpointId(24)),
+        Err(Error::UnknownEndpoint(_))
+    ));
+}
+
+#[test]
+fn a_mapping_that_the_device_refuses_on_the_way_in_leaves_the_endpoint_denied() {
+    for keeps_domains in [false, true] {
+        let device = Device::new().set(|state| state.keeps_domains = keeps_domains);
+        let mut iommu = ready(&device);
+        let domain = iommu.create_domain().unwrap();
+        iommu.map(domain, region(0, 0x200_0000, 0x1000)).unwrap();
+        iommu.map(domain, region(0x1000, 0x300_0000, 0x1000)).unwrap();
+        // ATTACH and the first MAP go well; the second MAP, and all after it, do not.
+        device.set(|state| (state.good, state.habit) = (2, Habit::Status(status::NOMEM)));
+        let refused = Err(Error::Refused {
+            request: Request::Map,
+            status: Status::NoMemory,
+        });
+        assert_eq!(iommu.attach(domain, A), refused);
+        device.set(|state| state.habit = Habit::Obedient);
+        iommu.quarantine(A).unwrap();
+        assert_eq!(device.0.borrow().translate(8, 0), None);
+        iommu.attach(domain, A).unwrap();
+        assert_eq!(device.0.borrow().translate(8, 0x1000), Some((0x300_0000, 3)));
+    }
+}
+
+#[test]
+fn domain_numbers_stay_in_range_and_run_out() {
+    let device = Device::new().set(|state| {
+        state.config.domain_start = 5.into();
+        state.config.domain_end = 8.into();
+    });
+    let mut iommu = ready(&device);
+    assert_eq!(device.0.borrow().attached[&8], 5);
+    let all: Vec<_> = (0..3).map(|_| iommu.create_domain().unwrap().0).collect();
+    assert_eq!(all, [6, 7, 8]);
+    assert_eq!(iommu.create_domain(), Err(Error::NoDomains));
+    iommu.destroy_domain(DomainId(7)).unwrap();
+    assert_eq!(iommu.create_domain(), Ok(DomainId(7)));
+    let top = Device::new().set(|state| state.config.domain_start = (u32::MAX - 1).into());
+    assert_eq!(ready(&top).create_domain(), Ok(DomainId(u32::MAX)));
+}
+
+#[test]
+fn every_status_becomes_its_own_error() {
+    let expected = [
+        (status::IOERR, Status::Io),
+        (status::UNSUPP, Status::Unsupported),
+        (status::DEVERR, Status::Device),
+        (status::INVAL, Status::Invalid),
+        (status::RANGE, Status::Range),
+        (status::NOENT, Status::NoEntry),
+        (status::FAULT, Status::Address),
+        (status::NOMEM, Status::NoMemory),
+    ];
+    for (byte, status) in expected {
+        let device = Device::new();
+        let mut iommu = ready(&device);
+        let domain = iommu.create_domain().unwrap();
+        device.set(|state| state.habit = Habit::Status(byte));
+        assert_eq!(
+            iommu.attach(domain, A),
+            Err(Error::Refused {
+                request: Request::Attach,
+                status
+            })
+        );
+        assert_eq!(iommu.broken(), None);
+        assert_eq!(device.0.borrow().translate(8, 0), None);
+    }
+}
+
+#[test]
+fn a_device_that_misbehaves_is_out_of_service_for_good_and_everything_stays_denied() {
+    let habits = [
+        Habit::Length(0),
+        Habit::Length(3),
+        Habit::Length(usize::MAX),
+        Habit::NoStatus,
+        Habit::Status(9),
+        Habit::Status(0xff),
+        Habit::Silent,
+        Habit::WrongBuffer,
+    ];
+    for habit in habits {
+        let device = Device::new();
+        let mut iommu = ready(&device);
+        let domain = iommu.create_domain().unwrap();
+        iommu.map(domain, region(0, 0x200_0000, 0x1000)).unwrap();
+        device.set(|state| state.habit = habit);
+        let error = iommu.attach(domain, A).unwrap_err();
+        assert!(matches!(error, Error::Broken(_)), "{habit:?}");
+        let sent = iommu.requests();
+        device.set(|state| state.habit = Habit::Obedient);
+        assert_eq!(iommu.attach(domain, A), Err(error));
+        assert_eq!(iommu.map(domain, region(0x1000, 0, 0x1000)), Err(error));
+        assert_eq!(iommu.unmap(domain, Iova(0), 0x1000), Err(error));
+        assert_eq!(iommu.quarantine(B), Err(error));
+        assert_eq!(iommu.create_domain(), Err(error));
+        assert_eq!(iommu.poll_faults(0, &mut |_| ()), Err(error));
+        assert_eq!(iommu.requests(), sent, "it is not talked to any more");
+        assert_eq!(device.0.borrow().translate(8, 0), None, "{habit:?}");
+    }
+}
+
+#[test]
+fn garbage_properties_break_the_device_and_unknown_ones_do_not() {
+    let probe = |properties: Vec<u8>| {
+        let device = Device::new().set(|state| state.properties = properties);
+        let mut iommu = VirtioIommu::init(device).unwrap();
+        iommu
+            .quarantine(A)
+            .map(|()| iommu.properties(A).unwrap().reserved.len())
+    };
+    let broken = |offset| Err(Error::Broken(Misbehaviour::Properties { endpoint: A, offset }));
+    let mut unknown = property(0x7ff, 0, 1, 0);
+    unknown.extend(msi_region());
+    assert_eq!(probe(unknown), Ok(1));
+    assert_eq!(
+        probe(property(0xf001, 7, 0, 0xfff)),
+        Ok(1),
+        "upper type bits and unknown subtypes"
+    );
+    assert_eq!(
+        probe(property(1, 0, 0x1000, 0xfff)),
+        broken(0),
+        "ends before it begins"
+    );
+    assert_eq!(
+        probe([msi_region(), msi_region()].concat()),
+        broken(24),
+        "two interrupt windows"
+    );
+    let overlap = [property(1, 0, 0, 0xffff), property(1, 0, 0xffff, 0x1_ffff)].concat();
+    assert_eq!(probe(overlap), broken(24));
+    assert_eq!(probe(vec![1, 0, 0xff, 0xff]), broken(0), "longer than the buffer");
+    assert_eq!(
+        probe(vec![1, 0, 4, 0, 1, 0, 0, 0]),
+        broken(0),
+        "shorter than its type"
+    );
+    assert_eq!(
+        probe(vec![0xff, 0x0f, 0, 0].repeat(128)),
+        Ok(0),
+        "nothing but headers"
+    );
+}
+
+#[test]
+fn faults_are_decoded_counted_and_passed_on_once() {
+    let device = Device::new();
+    let mut iommu = ready(&device);
+    device.set(|state| {
+        state
+            .faults
+            .extend((0..1000).map(|piece| event(2, 0x102, 8, 0x5000 + 4 * (piece % 1024))));
+        state.faults.push_back(event(1, 0x1, 16, 0x5000));
+        state.faults.push_back(event(0, 0x103, 24, 0x7000));
+        state.faults.push_back(event(77, 0x102, 8, 0));
+    });
+    let mut seen = Vec::new();
+    let first = iommu.poll_faults(0, &mut |fault| seen.push(fault)).unwrap();
+    assert_eq!((first.seen, first.reported, first.more), (512, 1, true));
+    let second = iommu.poll_faults(1, &mut |fault| seen.push(fault)).unwrap();
+    assert_eq!((second.seen, second.reported, second.more), (491, 2, false));
+    let fault = |endpoint, address, access, reason| FaultRecord {
+        endpoint,
+        address,
+        access,
+        reason,
+    };
+    assert_eq!(
+        seen,
+        [
+            fault(A, Some(Iova(0x5000)), FaultAccess::Write, FaultReason::NoMapping),
+            fault(B, None, FaultAccess::Read, FaultReason::NoDomain),
+            fault(
+                EndpointId(24),
+                Some(Iova(0x7000)),
+                FaultAccess::Unknown,
+                FaultReason::Unknown
+            ),
+        ]
+    );
+    assert_eq!(
+        (iommu.faults_of(A), iommu.faults(), iommu.malformed_faults()),
+        (1000, 1002, 1)
+    );
+}
+
+#[test]
+fn endless_faults_end_each_call_and_a_broken_event_queue_the_service() {
+    let device = Device::new().set(|state| state.endless_fault = Some(event(2, 0x102, 8, 0)));
+    let mut iommu = ready(&device);
+    let mut reported = 0;
+    for now in 0..100 {
+        assert!(iommu.poll_faults(now, &mut |_| reported += 1).unwrap().more);
+    }
+    assert_eq!((reported, iommu.faults()), (1, 51_200));
+    device.set(|state| state.event_error = true);
+    let error = Error::Broken(Misbehaviour::Events(ChannelError::WrongBuffer));
+    assert_eq!(iommu.poll_faults(0, &mut |_| ()), Err(error));
+    assert_eq!(iommu.quarantine(EndpointId(24)), Err(error));
+}
+
+proptest! {
+    #[test]
+    fn any_properties_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..600), kind in 0u8..3) {
+        let mut bytes = bytes;
+        for at in (0..bytes.len().saturating_sub(24)).step_by(24) {
+            if kind == 1 {
+                bytes[at..at + 4].copy_from_slice(&[1, 0, 20, 0]);
+            }
+        }
+        if let Ok(properties) = properties::parse(&bytes) {
+            for (at, region) in properties.reserved.iter().enumerate() {
+                prop_assert!(region.start <= region.end);
+                let apart = |other: &ReservedRegion| other.end < region.start || region.end < other.start;
+                prop_assert!(properties.reserved[..at].iter().all(apart));
+            }
+        }
+    }
+}
