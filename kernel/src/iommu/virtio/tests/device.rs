@@ -129,9 +129,9 @@ impl State {
     /// Carries a request out and returns properties and status.
     fn handle(&mut self, request: &[u8]) -> Option<(Vec<u8>, u8)> {
         let done = |status| Some((Vec::new(), status));
-        match request.first()? {
-            &request_type::ATTACH => done(self.attach(&Attach::read_from_bytes(request).unwrap())),
-            &request_type::DETACH => {
+        match *request.first()? {
+            request_type::ATTACH => done(self.attach(&Attach::read_from_bytes(request).unwrap())),
+            request_type::DETACH => {
                 let request = Detach::read_from_bytes(request).unwrap();
                 let endpoint = request.endpoint.get();
                 if self.attached.get(&endpoint) != Some(&request.domain.get()) || request.reserved != [0; 8] {
@@ -140,9 +140,9 @@ impl State {
                 self.leave(endpoint, true);
                 done(status::OK)
             }
-            &request_type::MAP => done(self.map(&Map::read_from_bytes(request).unwrap())),
-            &request_type::UNMAP => done(self.unmap(&Unmap::read_from_bytes(request).unwrap())),
-            &request_type::PROBE => {
+            request_type::MAP => done(self.map(&Map::read_from_bytes(request).unwrap())),
+            request_type::UNMAP => done(self.unmap(&Unmap::read_from_bytes(request).unwrap())),
+            request_type::PROBE => {
                 let request = Probe::read_from_bytes(request).unwrap();
                 let known = self.existing.contains(&request.endpoint.get());
                 let mut properties = self.properties.clone();

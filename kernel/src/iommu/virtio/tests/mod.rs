@@ -397,7 +397,7 @@ fn garbage_properties_break_the_device_and_unknown_ones_do_not() {
         "shorter than its type"
     );
     assert_eq!(
-        probe(vec![0xff, 0x0f, 0, 0].repeat(128)),
+        probe([0xff, 0x0f, 0, 0].repeat(128)),
         Ok(0),
         "nothing but headers"
     );
