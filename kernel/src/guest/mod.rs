@@ -8,6 +8,7 @@ mod alu;
 pub mod apic;
 mod apic_timer;
 mod console;
+pub mod dispatch;
 mod fault;
 pub mod layout;
 mod memory;
