@@ -4,6 +4,17 @@
 //! that is not its own, `faulty` does one forbidden thing. They know nothing of Cohort: they meet a PVH entry, a
 //! local APIC, ACPI tables and PCI, and run natively on QEMU's q35 as well, which is how they are tested.
 //!
+//! ```text
+//! cargo build -p guests --target x86_64-unknown-none --profile bare
+//! qemu-system-x86_64 -M q35 -cpu EPYC -m 64M -nodefaults -display none -serial stdio -no-reboot \
+//!     -device isa-debug-exit,iobase=0xf4 -kernel target/x86_64-unknown-none/bare/rogue \
+//!     -append 'hypervisor=0x2000000 other=0x3000000' -device edu,dma_mask=0xffffffffffffffff
+//! ```
+//!
+//! QEMU's exit status is 33 where everything held and 35 where something did not, as here: without an IOMMU the
+//! attacks succeed. Each program's module documents its keys on the command line. A guest needs 8 MiB of RAM: its
+//! image, stack and heap lie from 1 MiB to 4 MiB, and it watches the RAM above for writes of others.
+//!
 //! [`cmdline`], [`pattern`], [`acpi`] and [`nvme::prp`] are logic and test on the host; the rest touches the
 //! machine and exists for bare metal only. [`guest!`] makes the entry point of a binary.
 

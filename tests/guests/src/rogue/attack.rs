@@ -36,9 +36,14 @@ impl Attacker {
         }
     }
 
-    /// An address of memory that the device may use.
-    pub(super) fn own_address(&self) -> u64 {
+    /// Where transfers of this guest's own go.
+    fn own_address(&self) -> u64 {
         self.page.address() + OFFSET as u64
+    }
+
+    /// An address of memory of this guest that no transfer may touch.
+    pub(super) fn own_untouched(&self) -> u64 {
+        self.page.address()
     }
 
     /// The device reads and writes this guest's memory, and exactly the bytes that it should.

@@ -28,7 +28,7 @@ pub(super) enum Kind {
     ReadOnly,
 }
 
-/// All targets; `own` is an address of this guest's memory.
+/// All targets; `own` is an address of this guest's memory, which an `edu` that cuts addresses off would hit.
 pub(super) fn targets(machine: &Machine, own: u64) -> Result<Vec<Target>, CmdlineError<'_>> {
     let closed = |what, address| Target {
         what,
