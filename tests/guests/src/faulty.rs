@@ -7,7 +7,7 @@
 //! | `triple-fault` | an exception without an IDT | |
 //! | `unmapped` | reads (or with `write=1` writes) memory that is not there | `address`, default 0x30000000 |
 //! | `msr` | writes a model-specific register | `msr`, default 0xc0010117 (VM_HSAVE_PA) |
-//! | `port` | writes an I/O port | `port`, default 0x80 |
+//! | `port` | writes an I/O port | `port`, default 0xcf8 |
 //! | `spin` | loops with interrupts off | |
 //! | `hlt` | halts with interrupts off | |
 //! | `ud` | an undefined instruction, which its own handler reports; fails | |
@@ -33,8 +33,8 @@ const NOWHERE: u64 = 0x3000_0000;
 /// The register that holds the address of the host's state for SVM.
 const VM_HSAVE_PA: u64 = 0xc001_0117;
 
-/// The port of POST codes.
-const POST: u64 = 0x80;
+/// The address port of PCI configuration mechanism #1, which a guest has no use for.
+const CONFIG_ADDRESS: u64 = 0xcf8;
 
 /// The program.
 ///
@@ -52,7 +52,7 @@ pub fn run(machine: &Machine) -> Result<(), Failure> {
         "triple-fault" => triple_fault(),
         "unmapped" => unmapped(&cmdline)?,
         "msr" => write_msr(cmdline.number("msr")?.unwrap_or(VM_HSAVE_PA) as u32),
-        "port" => write_port(cmdline.number("port")?.unwrap_or(POST) as u16),
+        "port" => write_port(cmdline.number("port")?.unwrap_or(CONFIG_ADDRESS) as u16),
         "spin" => loop {
             core::hint::spin_loop();
         },

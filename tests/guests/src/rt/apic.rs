@@ -11,7 +11,9 @@ pub const TIMER_VECTOR: u8 = 0x40;
 /// The spurious vector: it is not acknowledged.
 pub const SPURIOUS_VECTOR: u8 = 0xff;
 
-/// Timer ticks in a millisecond. QEMU's timer, KVM's and Cohort's count nanoseconds, here divided by 16.
+/// Timer ticks in a millisecond. QEMU's timer counts nanoseconds, here divided by 16; Cohort's counts ticks of the
+/// time-stamp counter, so that there, as on hardware, a millisecond may pass a few times faster. Whatever is bounded
+/// by it has room for that.
 const TICKS_PER_MS: u32 = 1_000_000 / 16;
 
 const ID: usize = 0x20;
