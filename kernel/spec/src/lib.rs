@@ -10,6 +10,7 @@ pub mod lapic;
 pub mod msr;
 pub mod page_table;
 pub mod pci;
+pub mod pvh;
 pub mod svm;
 pub mod uart;
 pub mod viot;

@@ -11,10 +11,12 @@ mod console;
 pub mod dispatch;
 mod fault;
 pub mod layout;
+pub mod loader;
 mod memory;
 pub mod mmio;
 pub mod paging;
 pub mod policy;
+pub mod rom;
 
 pub use console::{Console, MAX_LINE};
 pub use fault::{GuestEnd, GuestFault};
