@@ -1,7 +1,7 @@
 //! The host tool: checks configurations, builds bundles, drives QEMU.
 //!
 //! [`config`] turns TOML into a checked plan, [`session`] runs it: [`cargo`] and [`tools`] see to what it needs,
-//! [`mod@bundle`] and [`mod@disk`] make its files, [`qemu`] is the machine. [`summary`], [`verdict`] and [`bench`] say
+//! [`bundle`] and [`disk`] make its files, [`qemu`] is the machine. [`summary`], [`verdict`] and [`mod@bench`] say
 //! what came of it. A library, so that the machine tests drive the same code as the command [`cli`];
 //! [`minimal`] lets both be tested without a hypervisor.
 
