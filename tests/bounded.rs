@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 
-/// Runs `command` to its end and fails, with the end of its output, if it does not succeed within `limit`.
+/// Runs `command` to its end (or to a signal that ends this process) and fails, with the end of its output, if it does not succeed within `limit`.
 ///
 /// # Errors
 /// If it does not start, does not succeed, or takes too long.
@@ -41,7 +41,7 @@ pub fn run(mut command: Command, limit: Duration) -> Result<String, Failed> {
         if let Some(status) = child.try_wait()? {
             break Some(status);
         }
-        if Instant::now() > end {
+        if Instant::now() > end || boot::qemu::process::interrupted() {
             let group = format!("-{}", child.id());
             let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
             let _ = child.wait();

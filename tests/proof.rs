@@ -13,17 +13,10 @@ const LOOM: Duration = Duration::from_secs(600);
 const MIRI: Duration = Duration::from_secs(1200);
 
 fn main() -> ExitCode {
-    let has_miri = miri_is_there();
-    let miri = Trial::ignorable_test("proof::vfio_core_under_miri", move || {
-        if !has_miri {
-            // libtest's way to say why a test is left out.
-            return Ok(libtest_mimic::Completion::ignored_with(
-                "Miri is missing: rustup component add --toolchain nightly miri rust-src",
-            ));
-        }
-        miri().map(|()| libtest_mimic::Completion::Completed)
-    });
-    machine_tests::run(vec![Trial::test("proof::vfio_core_under_loom", loom), miri]).exit_code()
+    let loom = Trial::test("proof::vfio_core_under_loom", loom);
+    // An interpreter takes minutes for what a processor does in a second: only on request.
+    let miri = Trial::test("proof::vfio_core_under_miri", miri).with_ignored_flag(true);
+    machine_tests::run(vec![loom, miri]).exit_code()
 }
 
 /// Every interleaving of join, leave, open, close and unregister that loom's model distinguishes.
@@ -49,11 +42,21 @@ fn loom() -> Result<(), Failed> {
     Ok(())
 }
 
+/// The library's tests, interpreted and checked for undefined behaviour.
 fn miri() -> Result<(), Failed> {
-    let mut cargo = Command::new("cargo");
-    cargo.args([
-        "+nightly",
-        "miri",
+    let nightly = |arguments: &[&str]| {
+        let mut cargo = Command::new("cargo");
+        cargo
+            .args(["+nightly", "miri"])
+            .args(arguments)
+            .current_dir(boot::cargo::workspace());
+        cargo.env_remove("RUSTUP_TOOLCHAIN");
+        cargo
+    };
+    if bounded::run(nightly(&["--version"]), MIRI).is_err() {
+        return Err("Miri is missing: rustup toolchain install nightly --component miri,rust-src".into());
+    }
+    let mut cargo = nightly(&[
         "test",
         "--package",
         "vfio-core",
@@ -61,20 +64,10 @@ fn miri() -> Result<(), Failed> {
         "--locked",
         "--target-dir",
     ]);
-    cargo
-        .arg(boot::cargo::target_folder("miri"))
-        .current_dir(boot::cargo::workspace());
-    // Property tests run a few cases only: an interpreted case takes a hundred times as long.
+    cargo.arg(boot::cargo::target_folder("miri"));
+    // A few cases of each property: an interpreted case takes a hundred times as long.
     cargo
         .env("PROPTEST_CASES", "4")
-        .env("MIRIFLAGS", "-Zmiri-disable-isolation")
-        .env_remove("RUSTUP_TOOLCHAIN");
+        .env("MIRIFLAGS", "-Zmiri-disable-isolation");
     bounded::run(cargo, MIRI).map(drop)
-}
-
-fn miri_is_there() -> bool {
-    let mut miri = Command::new("cargo");
-    miri.args(["+nightly", "miri", "--version"])
-        .env_remove("RUSTUP_TOOLCHAIN");
-    miri.output().is_ok_and(|output| output.status.success())
 }
