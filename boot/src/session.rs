@@ -51,7 +51,7 @@ pub struct Session {
     /// The hypervisor's (or the test's) command line.
     pub cmdline: String,
     /// Guests that must have written the disks that name them.
-    writers: Vec<String>,
+    pub writers: Vec<String>,
     qemu: PathBuf,
     folder: TempDir,
 }

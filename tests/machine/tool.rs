@@ -19,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             success_needs_exit_and_summary,
         ),
         Trial::test("tool::damaged_records_are_noticed", damaged_records_are_noticed),
+        Trial::test("tool::the_disk_is_verified", the_disk_is_verified),
         Trial::test("tool::silence_ends", silence_ends),
         Trial::test("tool::a_triple_fault_fails", a_triple_fault_fails),
     ]
@@ -114,4 +115,32 @@ fn a_triple_fault_fails() -> Result<(), Failed> {
     } else {
         Err(format!("{outcome:?}").into())
     }
+}
+
+/// The storage guest on a machine of its own, without a hypervisor: it does write, and where it must not the disk shows it.
+fn the_disk_is_verified() -> Result<(), Failed> {
+    let arguments = ["-p", "guests", "--bin", "storage"];
+    let built = boot::cargo::build("Building the storage guest", &["build"], &arguments)?;
+    let (_, guest) = built
+        .into_iter()
+        .find(|(name, _)| name == "storage")
+        .ok_or("cargo built it")?;
+    let mut session = Session::bare(&launch::demo()?, &guest)?;
+    session.cmdline = "rounds=1 pause=1".into();
+    for must_write in [true, false] {
+        session.writers = must_write.then(|| "storage".into()).into_iter().collect();
+        let options = Options {
+            icount: false,
+            timeout: Duration::from_secs(60),
+        };
+        let outcome = session.run(&options, &mut |_| {})?;
+        let changed = outcome
+            .failures
+            .iter()
+            .any(|failure| matches!(failure, Failure::Disk(_)));
+        if outcome.ended.outcome() != Some(Exit::Success) || changed == must_write {
+            return Err(format!("it must write: {must_write}; {outcome:?}").into());
+        }
+    }
+    Ok(())
 }
