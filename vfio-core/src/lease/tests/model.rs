@@ -40,7 +40,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         ),
         (0..32usize, fail).prop_map(|(lease, fail)| Op::Close { lease, fail }),
     ];
-    prop::collection::vec(op, 1..40)
+    prop::collection::vec(op, 1..if cfg!(miri) { 10 } else { 40 })
 }
 
 /// How a cohort stands, by the model.

@@ -55,7 +55,7 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
             .prop_map(|(device, owner, fails)| Op::Open { device, owner: owner / 4, fails }),
         4 => (0..DEVICES, prop::bool::weighted(0.03)).prop_map(|(device, fails)| Op::Close { device, fails }),
     ];
-    prop::collection::vec(op, 1..60)
+    prop::collection::vec(op, 1..if cfg!(miri) { 16 } else { 60 })
 }
 
 /// What a callback met.
