@@ -53,7 +53,13 @@ impl Platform {
     #[must_use]
     pub fn new(memory: GuestMemory) -> Self {
         let counts = [0; ExitKind::ALL.len()];
-        Self { memory, apic: LocalApic::new(0, 1), console: Console::default(), counts, interrupts: 0 }
+        Self {
+            memory,
+            apic: LocalApic::new(0, 1),
+            console: Console::default(),
+            counts,
+            interrupts: 0,
+        }
     }
 
     /// The guest's memory.
@@ -64,7 +70,10 @@ impl Platform {
 
     /// How often the guest left, by reason; only reasons that occurred.
     pub fn exits(&self) -> impl Iterator<Item = (ExitKind, u64)> + '_ {
-        ExitKind::ALL.into_iter().zip(self.counts).filter(|(_, count)| *count != 0)
+        ExitKind::ALL
+            .into_iter()
+            .zip(self.counts)
+            .filter(|(_, count)| *count != 0)
     }
 
     /// Interrupts of devices that its local APIC took.
@@ -172,9 +181,16 @@ impl Platform {
 
     fn io(&mut self, io: IoExit, vcpu: &mut impl VcpuState, emit: impl FnOnce(&str)) -> Verdict {
         let write = io.direction == IoDirection::Out;
-        let denied = GuestFault::DeniedPort { port: io.port, write, bytes: io.width.bytes(), rip: vcpu.rip() };
+        let denied = GuestFault::DeniedPort {
+            port: io.port,
+            write,
+            bytes: io.width.bytes(),
+            rip: vcpu.rip(),
+        };
         let simple = !io.string && !io.rep;
-        let Some(action) = port(io.port).filter(|_| simple) else { return Verdict::Stop(denied.into()) };
+        let Some(action) = port(io.port).filter(|_| simple) else {
+            return Verdict::Stop(denied.into());
+        };
         let value = vcpu.gprs().get(Gpr::Rax);
         let read = match (action, io.width) {
             (PortAction::Exit, Width::Byte) if write => return Verdict::Stop(GuestEnd::Exit(value as u8)),
@@ -194,12 +210,25 @@ impl Platform {
             };
             vcpu.gprs_mut().set(Gpr::Rax, new);
         }
-        self.skip(vcpu).map_or_else(|fault| Verdict::Stop(fault.into()), |()| Verdict::Resume)
+        self.skip(vcpu)
+            .map_or_else(|fault| Verdict::Stop(fault.into()), |()| Verdict::Resume)
     }
 
-    fn cpuid(&self, vcpu: &mut impl VcpuState, hardware: impl Fn(u32, u32) -> Registers) -> Result<(), GuestFault> {
+    fn cpuid(
+        &self,
+        vcpu: &mut impl VcpuState,
+        hardware: impl Fn(u32, u32) -> Registers,
+    ) -> Result<(), GuestFault> {
         let (leaf, subleaf) = (vcpu.gprs().get32(Gpr::Rax), vcpu.gprs().get32(Gpr::Rcx));
-        let answer = cpuid::filter(leaf, subleaf, Topology { apic_id: self.apic.id(), cpus: 1 }, hardware);
+        let answer = cpuid::filter(
+            leaf,
+            subleaf,
+            Topology {
+                apic_id: self.apic.id(),
+                cpus: 1,
+            },
+            hardware,
+        );
         let gprs = vcpu.gprs_mut();
         gprs.set32(Gpr::Rax, answer.eax);
         gprs.set32(Gpr::Rbx, answer.ebx);
@@ -210,7 +239,11 @@ impl Platform {
 
     fn msr(&self, write: bool, vcpu: &mut impl VcpuState, now: u64) -> Result<(), GuestFault> {
         let number = vcpu.gprs().get32(Gpr::Rcx);
-        let denied = GuestFault::DeniedMsr { msr: number, write, rip: vcpu.rip() };
+        let denied = GuestFault::DeniedMsr {
+            msr: number,
+            write,
+            rip: vcpu.rip(),
+        };
         let access = msr(number).ok_or(denied)?;
         let value = u64::from(vcpu.gprs().get32(Gpr::Rdx)) << 32 | u64::from(vcpu.gprs().get32(Gpr::Rax));
         if write {
@@ -223,7 +256,9 @@ impl Platform {
                 }
                 MsrAccess::ApicBase if value == APIC_BASE => {}
                 MsrAccess::Fixed(_) => {}
-                MsrAccess::Direct | MsrAccess::ApicBase | MsrAccess::Tsc | MsrAccess::ReadOnly(_) => return Err(denied),
+                MsrAccess::Direct | MsrAccess::ApicBase | MsrAccess::Tsc | MsrAccess::ReadOnly(_) => {
+                    return Err(denied);
+                }
             }
         } else {
             let read = match access {
@@ -247,7 +282,12 @@ impl Platform {
         now: u64,
     ) -> Result<(), GuestFault> {
         let (gpa, rip) = (fault.gpa, vcpu.rip());
-        let nothing = GuestFault::Unmapped { gpa, write: fault.write, fetch: fault.fetch, rip };
+        let nothing = GuestFault::Unmapped {
+            gpa,
+            write: fault.write,
+            fetch: fault.fetch,
+            rip,
+        };
         if fault.fetch || fault.table_walk {
             return Err(nothing);
         }
@@ -260,10 +300,15 @@ impl Platform {
             return Err(nothing);
         }
         let bytes = paging::fetch(&self.memory, vcpu)?;
-        let instruction = mmio::decode(&bytes, vcpu, gpa).map_err(|_| GuestFault::Instruction { rip, gpa })?;
+        let instruction =
+            mmio::decode(&bytes, vcpu, gpa).map_err(|_| GuestFault::Instruction { rip, gpa })?;
         let apic = &mut self.apic;
         instruction.execute(vcpu, gpa, |access| {
-            let refused = GuestFault::DeviceAccess { gpa, bytes: access.bytes, rip };
+            let refused = GuestFault::DeviceAccess {
+                gpa,
+                bytes: access.bytes,
+                rip,
+            };
             match (on_apic, access.write) {
                 (true, _) if access.bytes != 4 || !gpa.0.is_multiple_of(4) => Err(refused),
                 (true, None) => Ok(apic.read((gpa.0 - APIC.start) as u16, now).into()),
@@ -273,7 +318,10 @@ impl Platform {
                     Ok(0)
                 }
                 (false, None) => devices.read(gpa, access.bytes).ok_or(refused),
-                (false, Some(value)) => devices.write(gpa, access.bytes, value).then_some(0).ok_or(refused),
+                (false, Some(value)) => devices
+                    .write(gpa, access.bytes, value)
+                    .then_some(0)
+                    .ok_or(refused),
             }
         })
     }
@@ -283,10 +331,17 @@ fn fault_of(exit: Exit, vcpu: &impl VcpuState) -> GuestFault {
     let rip = vcpu.rip();
     match exit {
         Exit::Shutdown => GuestFault::Shutdown { rip },
-        Exit::Hypercall => GuestFault::Hypercall { number: vcpu.gprs().get(Gpr::Rax), rip },
+        Exit::Hypercall => GuestFault::Hypercall {
+            number: vcpu.gprs().get(Gpr::Rax),
+            rip,
+        },
         Exit::InvalidState => GuestFault::InvalidState { rip },
         Exit::Unsupported { code, name } => GuestFault::Unsupported { name, code, rip },
-        other => GuestFault::Unsupported { name: other.kind().name(), code: 0, rip },
+        other => GuestFault::Unsupported {
+            name: other.kind().name(),
+            code: 0,
+            rip,
+        },
     }
 }
 

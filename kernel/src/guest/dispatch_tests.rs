@@ -45,17 +45,35 @@ impl World {
         // SAFETY: the vector lives as long as the world does, and nobody else touches it.
         let memory = unsafe { GuestMemory::new(base, HostPhys(0), 4 << 20) }.unwrap();
         memory.write(GuestPhys(RIP), code).unwrap();
-        let mut vcpu = FakeVcpu { rip: RIP, efer: 0, ..FakeVcpu::default() };
+        let mut vcpu = FakeVcpu {
+            rip: RIP,
+            efer: 0,
+            ..FakeVcpu::default()
+        };
         vcpu.code.long = false;
         vcpu.code.default32 = true;
-        Self { platform: Platform::new(memory), vcpu, register: 7, lines: Vec::new(), _ram: ram }
+        Self {
+            platform: Platform::new(memory),
+            vcpu,
+            register: 7,
+            lines: Vec::new(),
+            _ram: ram,
+        }
     }
 
     fn handle(&mut self, exit: Exit) -> Verdict {
-        let ones = |_, _| Registers { eax: u32::MAX, ebx: u32::MAX, ecx: u32::MAX, edx: u32::MAX };
+        let ones = |_, _| Registers {
+            eax: u32::MAX,
+            ebx: u32::MAX,
+            ecx: u32::MAX,
+            edx: u32::MAX,
+        };
         let mut devices = OneRegister(&mut self.register);
         let lines = &mut self.lines;
-        self.platform.handle(exit, &mut self.vcpu, &mut devices, 1234, ones, |line| lines.push(line.to_owned()))
+        self.platform
+            .handle(exit, &mut self.vcpu, &mut devices, 1234, ones, |line| {
+                lines.push(line.to_owned())
+            })
     }
 
     fn fault(&mut self, exit: Exit) -> GuestFault {
@@ -67,11 +85,23 @@ impl World {
 }
 
 fn io(port: u16, direction: IoDirection, width: Width) -> Exit {
-    Exit::Io(IoExit { port, width, direction, string: false, rep: false })
+    Exit::Io(IoExit {
+        port,
+        width,
+        direction,
+        string: false,
+        rep: false,
+    })
 }
 
 fn at(gpa: u64, write: bool) -> NestedFault {
-    NestedFault { gpa: GuestPhys(gpa), write, fetch: false, present: false, table_walk: false }
+    NestedFault {
+        gpa: GuestPhys(gpa),
+        write,
+        fetch: false,
+        present: false,
+        table_walk: false,
+    }
 }
 
 #[test]
@@ -81,12 +111,28 @@ fn a_denied_port_or_register_is_the_guests_fault() {
         assert!(matches!(fault, GuestFault::DeniedPort { port: found, .. } if found == port));
     }
     let mut world = World::new(&[0x6e]);
-    let string = IoExit { port: 0x3f8, width: Width::Byte, direction: IoDirection::Out, string: true, rep: false };
-    assert!(matches!(world.fault(Exit::Io(string)), GuestFault::DeniedPort { .. }), "OUTS");
+    let string = IoExit {
+        port: 0x3f8,
+        width: Width::Byte,
+        direction: IoDirection::Out,
+        string: true,
+        rep: false,
+    };
+    assert!(
+        matches!(world.fault(Exit::Io(string)), GuestFault::DeniedPort { .. }),
+        "OUTS"
+    );
     for write in [false, true] {
         let mut world = World::new(&[0x0f, 0x30]);
         world.vcpu.gprs.set(Gpr::Rcx, 0xc001_0117);
-        assert_eq!(world.fault(Exit::Msr { write }), GuestFault::DeniedMsr { msr: 0xc001_0117, write, rip: RIP });
+        assert_eq!(
+            world.fault(Exit::Msr { write }),
+            GuestFault::DeniedMsr {
+                msr: 0xc001_0117,
+                write,
+                rip: RIP
+            }
+        );
     }
 }
 
@@ -95,16 +141,29 @@ fn what_it_prints_arrives_by_lines_and_the_exit_port_ends_it() {
     let mut world = World::new(&[0xee, 0xee, 0xee]);
     for byte in *b"A\n" {
         world.vcpu.gprs.set(Gpr::Rax, byte.into());
-        assert_eq!(world.handle(io(0x3f8, IoDirection::Out, Width::Byte)), Verdict::Resume);
+        assert_eq!(
+            world.handle(io(0x3f8, IoDirection::Out, Width::Byte)),
+            Verdict::Resume
+        );
     }
-    assert_eq!((&world.lines[..], world.vcpu.rip), (&["A".to_owned()][..], RIP + 2));
+    assert_eq!(
+        (&world.lines[..], world.vcpu.rip),
+        (&["A".to_owned()][..], RIP + 2)
+    );
     world.vcpu.gprs.set(Gpr::Rax, 0x10);
-    assert_eq!(world.handle(io(0xf4, IoDirection::Out, Width::Byte)), Verdict::Stop(GuestEnd::Exit(0x10)));
+    assert_eq!(
+        world.handle(io(0xf4, IoDirection::Out, Width::Byte)),
+        Verdict::Stop(GuestEnd::Exit(0x10))
+    );
 }
 
 #[test]
 fn reads_of_a_port_replace_what_they_are_wide() {
-    for (width, expected) in [(Width::Byte, 0x1122_33ff), (Width::Word, 0x1122_ffff), (Width::Dword, 0xffff_ffff)] {
+    for (width, expected) in [
+        (Width::Byte, 0x1122_33ff),
+        (Width::Word, 0x1122_ffff),
+        (Width::Dword, 0xffff_ffff),
+    ] {
         let mut world = World::new(&[0xec]);
         world.vcpu.gprs.set(Gpr::Rax, 0x1122_3344);
         assert_eq!(world.handle(io(0x80, IoDirection::In, width)), Verdict::Resume);
@@ -115,30 +174,60 @@ fn reads_of_a_port_replace_what_they_are_wide() {
 #[test]
 fn a_device_register_is_read_and_written() {
     let mut world = World::new(&[0xa1, 0, 0, 0, 0xd0]); // mov eax, [0xd0000000]
-    assert_eq!(world.handle(Exit::NestedFault(at(0xd000_0000, false))), Verdict::Resume);
+    assert_eq!(
+        world.handle(Exit::NestedFault(at(0xd000_0000, false))),
+        Verdict::Resume
+    );
     assert_eq!((world.vcpu.gprs.get(Gpr::Rax), world.vcpu.rip), (7, RIP + 5));
     let mut world = World::new(&[0xc7, 5, 0, 0, 0, 0xd0, 9, 0, 0, 0]); // mov dword [0xd0000000], 9
-    assert_eq!(world.handle(Exit::NestedFault(at(0xd000_0000, true))), Verdict::Resume);
+    assert_eq!(
+        world.handle(Exit::NestedFault(at(0xd000_0000, true))),
+        Verdict::Resume
+    );
     assert_eq!(world.register, 9);
     let fault = World::new(&[0xa0, 0, 0, 0, 0xd0]).fault(Exit::NestedFault(at(0xd000_0000, false)));
-    assert!(matches!(fault, GuestFault::DeviceAccess { bytes: 1, .. }), "{fault:?}");
+    assert!(
+        matches!(fault, GuestFault::DeviceAccess { bytes: 1, .. }),
+        "{fault:?}"
+    );
 }
 
 #[test]
 fn memory_that_is_not_there_ends_the_guest() {
     let mut world = World::new(&[0xa1, 0, 0, 0, 0x50]);
-    assert!(matches!(world.fault(Exit::NestedFault(at(0x5000_0000, false))), GuestFault::Unmapped { .. }));
-    let fetch = NestedFault { fetch: true, ..at(0x5000_0000, false) };
-    assert!(matches!(world.fault(Exit::NestedFault(fetch)), GuestFault::Unmapped { fetch: true, .. }));
-    let rom = NestedFault { present: true, ..at(0xe_0000, true) };
-    assert!(matches!(world.fault(Exit::NestedFault(rom)), GuestFault::ReadOnly { .. }));
+    assert!(matches!(
+        world.fault(Exit::NestedFault(at(0x5000_0000, false))),
+        GuestFault::Unmapped { .. }
+    ));
+    let fetch = NestedFault {
+        fetch: true,
+        ..at(0x5000_0000, false)
+    };
+    assert!(matches!(
+        world.fault(Exit::NestedFault(fetch)),
+        GuestFault::Unmapped { fetch: true, .. }
+    ));
+    let rom = NestedFault {
+        present: true,
+        ..at(0xe_0000, true)
+    };
+    assert!(matches!(
+        world.fault(Exit::NestedFault(rom)),
+        GuestFault::ReadOnly { .. }
+    ));
     let mut world = World::new(&[0x0f, 0x11, 5, 0, 0, 0, 0xd0]); // movups [0xd0000000], xmm0
-    assert!(matches!(world.fault(Exit::NestedFault(at(0xd000_0000, true))), GuestFault::Instruction { .. }));
+    assert!(matches!(
+        world.fault(Exit::NestedFault(at(0xd000_0000, true))),
+        GuestFault::Instruction { .. }
+    ));
 }
 
 #[test]
 fn hlt_waits_only_where_something_can_wake() {
-    assert_eq!(World::new(&[0xf4]).fault(Exit::Hlt), GuestFault::HaltForever { rip: RIP });
+    assert_eq!(
+        World::new(&[0xf4]).fault(Exit::Hlt),
+        GuestFault::HaltForever { rip: RIP }
+    );
     let mut world = World::new(&[0xf4]);
     world.vcpu.rflags |= rflags::IF;
     assert_eq!(world.handle(Exit::Hlt), Verdict::Halt);
@@ -152,28 +241,51 @@ fn context_registers_keep_what_the_processor_would_refuse_out() {
     world.vcpu.gprs.set(Gpr::Rax, efer::SVME);
     assert_eq!(world.handle(Exit::Msr { write: true }), Verdict::Resume);
     assert_eq!(world.vcpu.exception, Some(Exception::PROTECTION));
-    assert_eq!((world.vcpu.context_msr(ContextMsr::Efer), world.vcpu.rip), (0, RIP), "unchanged, and not skipped");
+    assert_eq!(
+        (world.vcpu.context_msr(ContextMsr::Efer), world.vcpu.rip),
+        (0, RIP),
+        "unchanged, and not skipped"
+    );
 }
 
 #[test]
 fn an_interrupt_goes_in_as_soon_as_it_can() {
     let mut world = World::new(&[0xc7, 5, 0xf0, 0, 0xe0, 0xfe, 0xff, 1, 0, 0]); // mov dword [0xfee000f0], 0x1ff
-    assert_eq!(world.handle(Exit::NestedFault(at(0xfee0_00f0, true))), Verdict::Resume, "the APIC is turned on");
+    assert_eq!(
+        world.handle(Exit::NestedFault(at(0xfee0_00f0, true))),
+        Verdict::Resume,
+        "the APIC is turned on"
+    );
     world.platform.interrupt(0x40);
     world.platform.before_entry(&mut world.vcpu, 0);
     assert!(world.vcpu.window && world.vcpu.interrupt.is_none(), "IF is clear");
     world.vcpu.rflags |= rflags::IF;
     world.platform.before_entry(&mut world.vcpu, 0);
-    assert_eq!((world.vcpu.interrupt, world.platform.interrupts()), (Some(0x40), 1));
+    assert_eq!(
+        (world.vcpu.interrupt, world.platform.interrupts()),
+        (Some(0x40), 1)
+    );
 }
 
 #[test]
 fn the_other_ends_are_named() {
-    assert_eq!(World::new(&[]).fault(Exit::Shutdown), GuestFault::Shutdown { rip: RIP });
-    assert!(matches!(World::new(&[]).fault(Exit::Hypercall), GuestFault::Hypercall { .. }));
-    assert!(matches!(World::new(&[]).fault(Exit::InvalidState), GuestFault::InvalidState { .. }));
+    assert_eq!(
+        World::new(&[]).fault(Exit::Shutdown),
+        GuestFault::Shutdown { rip: RIP }
+    );
+    assert!(matches!(
+        World::new(&[]).fault(Exit::Hypercall),
+        GuestFault::Hypercall { .. }
+    ));
+    assert!(matches!(
+        World::new(&[]).fault(Exit::InvalidState),
+        GuestFault::InvalidState { .. }
+    ));
     let mut world = World::new(&[]);
     assert_eq!(world.handle(Exit::UndefinedInstruction), Verdict::Resume);
     assert_eq!(world.vcpu.exception, Some(Exception::UNDEFINED));
-    assert_eq!(world.platform.exits().collect::<Vec<_>>(), [(ExitKind::UndefinedInstruction, 1)]);
+    assert_eq!(
+        world.platform.exits().collect::<Vec<_>>(),
+        [(ExitKind::UndefinedInstruction, 1)]
+    );
 }

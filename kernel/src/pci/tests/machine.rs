@@ -158,6 +158,8 @@ pub(in crate::pci) struct Machine {
     /// While a function is being sized it must not decode: set if it did.
     pub(in crate::pci) sized_while_decoding: Cell<bool>,
     pub(in crate::pci) feature_bits: Cell<u64>,
+    /// A bus reset takes the link of the port down for good.
+    pub(in crate::pci) link_drops: Cell<bool>,
     feature_select: Cell<u32>,
 }
 
@@ -178,6 +180,7 @@ impl Machine {
             accesses: Cell::new(0),
             sized_while_decoding: Cell::new(false),
             feature_bits: Cell::new(0),
+            link_drops: Cell::new(false),
             feature_select: Cell::new(0),
         }
     }
@@ -240,6 +243,9 @@ impl ConfigAccess for Machine {
             && offset == header::BRIDGE_CONTROL
             && (old >> 16) & 0x40 != 0
             && value & 0x40 == 0;
+        if bus_reset && has_express && self.link_drops.get() {
+            model.put16(u16::from(capability) + express::LINK_STATUS, 0);
+        }
         if bus_reset {
             for (bdf, below) in functions.iter_mut() {
                 if bdf.bus() == secondary {

@@ -126,14 +126,21 @@ fn a_bus_reset_takes_all_behind_the_port_and_gives_them_back() {
 
 #[test]
 fn a_link_that_stays_down_and_a_bit_that_does_not_stick_end_the_reset() {
-    let mut port = Model::bridge(Some(4), 1, 1);
-    port.put32(0x4c, 1 << 20);
-    let machine = Machine::new([(bdf("00:05.0"), port), (bdf("01:00.0"), nvme())]);
+    let port = |status: u32| {
+        let mut port = Model::bridge(Some(4), 1, 1);
+        port.put32(0x4c, 1 << 20);
+        port.put32(0x50, status);
+        port
+    };
+    let machine = Machine::new([(bdf("00:05.0"), port(1 << 29)), (bdf("01:00.0"), nvme())]);
+    machine.link_drops.set(true);
     let scan = found(&machine);
     let reset =
         |machine: &Machine| secondary_bus_reset(machine, machine, &scan.functions[0], &[&scan.functions[1]]);
     assert_eq!(reset(&machine), Err(ResetError::LinkDown(bdf("00:05.0"))));
     assert!(machine.now() < 2_000 * MILLISECOND);
+    let never_reported = Machine::new([(bdf("00:05.0"), port(0)), (bdf("01:00.0"), nvme())]);
+    assert_eq!(reset(&never_reported), Ok(()));
     let stuck = Model::bridge(Some(4), 1, 1).writable(0x3c, 0);
     let machine = Machine::new([(bdf("00:05.0"), stuck), (bdf("01:00.0"), nvme())]);
     assert_eq!(reset(&machine), Err(ResetError::Stuck(bdf("00:05.0"))));
