@@ -7,13 +7,18 @@
 mod alu;
 pub mod apic;
 mod apic_timer;
+pub mod bars;
+pub mod config_space;
 mod console;
 pub mod dispatch;
 mod fault;
+#[cfg(test)]
+mod fixture;
 pub mod layout;
 pub mod loader;
 mod memory;
 pub mod mmio;
+pub mod msix;
 pub mod paging;
 pub mod policy;
 pub mod rom;
