@@ -88,36 +88,38 @@ impl Domain {
         self.mappings.insert(region.iova.0, (end, region));
     }
 
-    /// Whether no mapping is cut in two by `start` to `end`.
-    pub(super) fn check_whole(&self, start: u64, end: u64) -> Result<(), Error> {
-        let split = |(first, (last, _)): (&u64, &(u64, Region))| {
-            let meets = *first <= end && *last >= start;
-            meets && (*first < start || *last > end)
+    /// Checks that `start` to `end` cuts no mapping in two, and says whether anything is mapped there.
+    pub(super) fn check_whole(&self, start: u64, end: u64) -> Result<bool, Error> {
+        let Some((first, (last, _))) = self.mappings.range(..=end).next_back() else {
+            return Ok(false);
         };
-        // Only the mapping that begins before the range and the last one in it can stick out.
-        let before = self.mappings.range(..start).next_back();
-        let inside = self.mappings.range(start..=end).next_back();
-        for mapping in [before, inside].into_iter().flatten() {
-            if split(mapping) {
-                return Err(Error::Split {
-                    iova: Iova(start),
-                    mapping: Iova(*mapping.0),
-                });
-            }
+        if *last < start {
+            return Ok(false);
         }
-        Ok(())
+        // The one that begins last is the only one that can reach beyond the end. If it begins before the range, it
+        // is the only one there is; otherwise the last of those that begin before may reach in.
+        let split = if *first < start || *last > end {
+            Some(*first)
+        } else {
+            let before = self.mappings.range(..start).next_back();
+            before
+                .filter(|(_, (last, _))| *last >= start)
+                .map(|(first, _)| *first)
+        };
+        match split {
+            Some(mapping) => Err(Error::Split {
+                iova: Iova(start),
+                mapping: Iova(mapping),
+            }),
+            None => Ok(true),
+        }
     }
 
-    /// Forgets the mappings inside `start` to `end`, and says whether there were any.
+    /// Forgets the mappings that begin from `start` to `end`.
     pub(super) fn remove(&mut self, start: u64, end: u64) {
         while let Some(first) = self.mappings.range(start..=end).next().map(|(first, _)| *first) {
             self.mappings.remove(&first);
         }
-    }
-
-    /// Whether anything is mapped inside `start` to `end`.
-    pub(super) fn has(&self, start: u64, end: u64) -> bool {
-        self.meets(start, end).is_some()
     }
 
     /// All mappings, each with its last address.

@@ -223,8 +223,10 @@ impl<C: Channel> VirtioIommu<C> {
         self.check_service()?;
         let found = self.domains.get(&domain).ok_or(Error::UnknownDomain(domain))?;
         let end = self.geometry.check_range(iova, size)?;
-        found.check_whole(iova.0, end)?;
-        if !found.endpoints.is_empty() && found.has(iova.0, end) {
+        if !found.check_whole(iova.0, end)? {
+            return Ok(());
+        }
+        if !found.endpoints.is_empty() {
             self.send_unmap(domain, iova.0, end)?;
         }
         if let Some(found) = self.domains.get_mut(&domain) {
