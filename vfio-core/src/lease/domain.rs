@@ -7,7 +7,7 @@ use super::{CohortTable, Platform};
 use crate::fault::Fault;
 use crate::id::{DomainId, Owner};
 use crate::region::{Region, RegionError, check_regions};
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 
 /// Why there is no domain. Nothing was left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +49,8 @@ struct Inner<'t, P: Platform> {
     owner: Owner,
     id: DomainId,
     regions: Vec<Region>,
+    /// A requester that could not be put into quarantine is still in it: it must never be destroyed.
+    pinned: Mutex<bool>,
 }
 
 /// A domain of one owner. Leases share it; the domain is destroyed after the last of them is closed and this
@@ -83,6 +85,7 @@ impl<'t, P: Platform> Domain<'t, P> {
             owner,
             id,
             regions,
+            pinned: Mutex::new(false),
         };
         for &region in &inner.regions {
             table
@@ -122,7 +125,7 @@ impl<'t, P: Platform> Domain<'t, P> {
 
     /// Keeps the domain and what it maps for good: a requester that could not be put into quarantine is still in it.
     pub(super) fn pin(&self) {
-        core::mem::forget(Arc::clone(&self.0));
+        *self.0.pinned.lock() = true;
     }
 
     /// Destroys the domain, and returns the regions that no device reaches any more. `Ok` even if the IOMMU failed to
@@ -131,6 +134,9 @@ impl<'t, P: Platform> Domain<'t, P> {
     /// # Errors
     /// Leases still use it, or a cohort went out of service with a requester attached. The memory stays reachable.
     pub fn close(self) -> Result<Vec<Region>, DomainInUse<'t, P>> {
+        if *self.0.pinned.lock() {
+            return Err(DomainInUse { domain: self });
+        }
         match Arc::try_unwrap(self.0) {
             Ok(mut inner) => Ok(core::mem::take(&mut inner.regions)),
             Err(shared) => Err(DomainInUse { domain: Self(shared) }),
@@ -140,6 +146,9 @@ impl<'t, P: Platform> Domain<'t, P> {
 
 impl<P: Platform> Drop for Inner<'_, P> {
     fn drop(&mut self) {
+        if *self.pinned.lock() {
+            return;
+        }
         if self.table.platform().destroy_domain(self.id).is_err() {
             self.table.count_lost_domain();
         }
