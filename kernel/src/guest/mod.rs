@@ -7,9 +7,11 @@
 mod alu;
 pub mod apic;
 mod apic_timer;
+mod backend;
 pub mod bars;
 pub mod config_space;
 mod console;
+pub mod devices;
 pub mod dispatch;
 mod fault;
 #[cfg(test)]
@@ -20,9 +22,11 @@ mod memory;
 pub mod mmio;
 pub mod msix;
 pub mod paging;
+mod pci_bus;
 pub mod policy;
 pub mod rom;
 
+pub use backend::{DeviceBackend, NoRoute};
 pub use console::{Console, MAX_LINE};
 pub use fault::{GuestEnd, GuestFault};
 pub use memory::{GuestMemory, MemoryError};

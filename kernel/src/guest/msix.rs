@@ -96,7 +96,7 @@ impl MsixTable {
     }
 
     /// Writes `bytes` (4 or 8) at an aligned `offset` of the table.
-    pub fn write(&mut self, offset: u32, bytes: u8, value: u64, act: &mut impl FnMut(MsixAction)) {
+    pub fn write(&mut self, offset: u32, bytes: u8, value: u64, act: &mut dyn FnMut(MsixAction)) {
         let index = offset / ENTRY;
         let Some(entry) = self.entries.get_mut(index as usize) else {
             return;
@@ -115,7 +115,7 @@ impl MsixTable {
     }
 
     /// The enable and function mask bits of the capability changed.
-    pub fn control(&mut self, enabled: bool, masked: bool, act: &mut impl FnMut(MsixAction)) {
+    pub fn control(&mut self, enabled: bool, masked: bool, act: &mut dyn FnMut(MsixAction)) {
         (self.enabled, self.masked) = (enabled, masked);
         for index in 0..self.entries.len() {
             self.update(index as u16, act);
@@ -123,13 +123,13 @@ impl MsixTable {
     }
 
     /// Takes all routes back.
-    pub fn reset(&mut self, act: &mut impl FnMut(MsixAction)) {
+    pub fn reset(&mut self, act: &mut dyn FnMut(MsixAction)) {
         self.control(false, false, act);
         let vectors = self.entries.len() as u16;
         *self = Self::new(vectors, self.cpus);
     }
 
-    fn update(&mut self, index: u16, act: &mut impl FnMut(MsixAction)) {
+    fn update(&mut self, index: u16, act: &mut dyn FnMut(MsixAction)) {
         let live = self.enabled && !self.masked;
         let cpus = self.cpus;
         let Some(entry) = self.entries.get_mut(usize::from(index)) else {

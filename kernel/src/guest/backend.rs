@@ -1,0 +1,36 @@
+//! What a guest's assigned functions ask of the machine: the one trait between the models here and the hardware.
+
+use super::msix::Route;
+use crate::addr::HostPhys;
+use crate::pci::ConfigAccess;
+use vfio_core::pci::Bdf;
+
+/// An interrupt could not be routed: no host vector is left, or the function is not the guest's any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no way left to route the interrupt")]
+pub struct NoRoute;
+
+/// The machine, as far as one guest's devices reach it. Only functions that the guest owns, and addresses inside
+/// their memory BARs, are ever named. Nothing here waits.
+pub trait DeviceBackend {
+    /// Configuration space of the host.
+    fn config(&self) -> &dyn ConfigAccess;
+
+    /// Reads `bytes` (1, 2, 4 or 8) of a register at `at`, aligned.
+    fn mmio_read(&mut self, at: HostPhys, bytes: u8) -> u64;
+
+    /// Writes the low `bytes` (1, 2, 4 or 8) of `value` to a register at `at`, aligned.
+    fn mmio_write(&mut self, at: HostPhys, bytes: u8, value: u64);
+
+    /// Turns MSI-X of `function` on or off as a whole. Entries stay masked until they are routed.
+    fn enable_msix(&mut self, function: Bdf, on: bool);
+
+    /// Delivers entry `index` of `function` as `route` says, and unmasks it. Replaces a former route.
+    ///
+    /// # Errors
+    /// [`NoRoute`]; the entry stays masked.
+    fn route_msix(&mut self, function: Bdf, index: u16, route: Route) -> Result<(), NoRoute>;
+
+    /// Masks entry `index` of `function`, which was routed.
+    fn unroute_msix(&mut self, function: Bdf, index: u16);
+}

@@ -1,0 +1,126 @@
+//! The assigned functions of a guest: what of them is mapped, and what of them traps and is answered here.
+//!
+//! Built before the guest starts. [`AssignedFunctions::with`] joins it with the machine for one exit and is then the
+//! [`Devices`] of [`dispatch`](super::dispatch).
+
+use super::DeviceBackend;
+use super::dispatch::Devices;
+use super::layout::{ECAM, ECAM_SIZE, MemoryRegion};
+use super::pci_bus::{BusPlan, PciBus, Refused, Trapped};
+use crate::addr::GuestPhys;
+use crate::pci::{ConfigAccess, Function};
+use alloc::vec::Vec;
+
+pub use super::pci_bus::{BusError, Placement, SLOTS};
+
+/// What a trapped access reaches, and how far into it.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    /// Configuration space.
+    Ecam(u64),
+    /// Registers of a function.
+    Registers(Trapped, u64),
+}
+
+/// The assigned functions of one guest.
+#[derive(Debug)]
+pub struct AssignedFunctions {
+    bus: PciBus,
+    direct: Vec<MemoryRegion>,
+    /// By guest physical address.
+    trapped: Vec<Trapped>,
+}
+
+impl AssignedFunctions {
+    /// Places `functions` on the guest's bus and in its BAR window. Reads their configuration, changes nothing: the
+    /// caller has them open, with decoding of memory as the guest is to find it. `cpus` is the guest's number of
+    /// vCPUs, which interrupts can go to.
+    ///
+    /// # Errors
+    /// [`BusError`].
+    pub fn new(config: &dyn ConfigAccess, functions: &[&Function], cpus: u8) -> Result<Self, BusError> {
+        let BusPlan {
+            bus,
+            direct,
+            mut trapped,
+        } = PciBus::plan(config, functions, cpus)?;
+        trapped.sort_by_key(|trapped| trapped.range.gpa);
+        Ok(Self { bus, direct, trapped })
+    }
+
+    /// Pages of BARs to map with nested paging; everything else of the functions traps.
+    #[must_use]
+    pub fn mapped(&self) -> &[MemoryRegion] {
+        &self.direct
+    }
+
+    /// Where each function is, for messages.
+    pub fn placements(&self) -> impl Iterator<Item = Placement> {
+        self.bus.placements()
+    }
+
+    /// Takes every interrupt route back: the guest has ended.
+    pub fn release(&mut self, backend: &mut impl DeviceBackend) {
+        self.bus.release(backend);
+    }
+
+    /// The functions with the machine behind them.
+    pub const fn with<'a, B: DeviceBackend>(&'a mut self, backend: &'a mut B) -> Bound<'a, B> {
+        Bound {
+            functions: self,
+            backend,
+        }
+    }
+
+    /// The one table of addresses that trap.
+    fn find(&self, gpa: GuestPhys) -> Option<Target> {
+        if (ECAM..ECAM + ECAM_SIZE).contains(&gpa.0) {
+            return Some(Target::Ecam(gpa.0 - ECAM));
+        }
+        let after = self.trapped.partition_point(|trapped| trapped.range.gpa <= gpa);
+        let trapped = self.trapped.get(after.checked_sub(1)?)?;
+        let offset = gpa.0 - trapped.range.gpa.0;
+        (offset < trapped.range.size).then_some(Target::Registers(*trapped, offset))
+    }
+}
+
+/// [`AssignedFunctions`] for the length of one exit.
+#[derive(Debug)]
+pub struct Bound<'a, B> {
+    functions: &'a mut AssignedFunctions,
+    backend: &'a mut B,
+}
+
+impl<B: DeviceBackend> Devices for Bound<'_, B> {
+    fn has(&self, gpa: GuestPhys) -> bool {
+        self.functions.find(gpa).is_some()
+    }
+
+    fn read(&mut self, gpa: GuestPhys, bytes: u8) -> Option<u64> {
+        let bus = &self.functions.bus;
+        match self.functions.find(gpa)? {
+            Target::Ecam(offset) => bus
+                .config_read(self.backend.config(), offset, bytes)
+                .map(u64::from),
+            Target::Registers(trapped, offset) => bus.trapped_read(self.backend, &trapped, offset, bytes),
+        }
+        .ok()
+    }
+
+    fn write(&mut self, gpa: GuestPhys, bytes: u8, value: u64) -> bool {
+        let target = self.functions.find(gpa);
+        let bus = &mut self.functions.bus;
+        match target {
+            Some(Target::Ecam(offset)) => bus.config_write(self.backend, offset, bytes, value as u32),
+            Some(Target::Registers(trapped, offset)) => {
+                bus.trapped_write(self.backend, &trapped, offset, bytes, value)
+            }
+            None => Err(Refused),
+        }
+        .is_ok()
+    }
+}
+
+#[cfg(test)]
+#[path = "devices_tests.rs"]
+mod tests;
