@@ -26,3 +26,7 @@ pub mod cpu;
 pub mod discovery;
 #[cfg(target_os = "none")]
 pub mod entry;
+#[cfg(target_os = "none")]
+pub mod start;
+#[cfg(target_os = "none")]
+pub mod survey;

@@ -14,43 +14,51 @@ fn main() {
 
 #[cfg(target_os = "none")]
 mod bare {
+    use cohort_abi::bundle::Mode;
     use cohort_abi::exit::Outcome;
-    use kernel::cpu::{self, CpuIndex};
+    use kernel::cpu::CpuIndex;
     use kernel::discovery::Machine;
     use kernel::entry::BootInfo;
-    use kernel::{console, memory, report};
+    use kernel::start::{self, Refused};
+    use kernel::{console, partition, survey};
 
+    /// The boot CPU: everything in order, or a refusal that says why, and the end.
     #[unsafe(no_mangle)]
-    fn kernel_main(boot: BootInfo, _entry: u64) -> ! {
-        memory::paging::init(&boot.memory).expect("paging");
-        cpu::init_this(0).expect("cpu");
-        cpu::clock::calibrate();
-        cpu::lapic::calibrate_timer();
-        let machine = Machine::find(&boot).expect("machine");
-        log::info!("{:?}", machine.acpi);
-        let functions = machine.functions.clone();
-        let (topology, table) = kernel::assign::take_over(machine).expect("take over");
-        for record in report::machine(
-            &functions,
-            &topology,
-            table.cohorts(),
-            |_| None,
-            |id| alloc::format!("{:?}", table.state(id)),
-        ) {
-            log::info!("{record:x?}");
+    fn kernel_main(boot: BootInfo, entry_ticks: u64) -> ! {
+        match run(&boot, entry_ticks) {
+            Ok(true) => console::exit(Outcome::Success),
+            Ok(false) => console::exit(Outcome::Failure),
+            Err(refused) => {
+                survey::refuse(&refused);
+                console::exit(Outcome::Failure)
+            }
         }
-        log::info!(
-            "requests {}",
-            table.platform().with_iommu(|iommu| iommu.requests())
-        );
-        console::exit(Outcome::Success)
     }
-    extern crate alloc;
 
+    /// Every other CPU: waits for a partition, runs it, and waits for the next.
     #[unsafe(no_mangle)]
-    fn cpu_main(_cpu: CpuIndex) -> ! {
-        loop {
-            cpu::interrupts::wait();
+    fn cpu_main(cpu: CpuIndex) -> ! {
+        partition::serve(cpu)
+    }
+
+    /// `Ok` says whether everything that the configuration expects held.
+    fn run(boot: &BootInfo, entry_ticks: u64) -> Result<bool, Refused> {
+        start::this_cpu(boot)?;
+        let bundle = start::bundle(boot)?;
+        let features = match bundle.config.mode {
+            Mode::Sets => None,
+            Mode::Run | Mode::Check | Mode::Bench => Some(start::virtualisation()?),
+        };
+        let machine = Machine::find(boot)?;
+        let up = start::other_cpus(&machine.acpi)?;
+        let survey = survey::take(machine, &bundle.config)?;
+        let Some(features) = features else {
+            return Ok(survey::end());
+        };
+        let ready = partition::prepare(&bundle, &up, start::free_memory(boot), &survey)?;
+        match bundle.config.mode {
+            Mode::Sets | Mode::Check => Ok(survey::end()),
+            Mode::Run | Mode::Bench => partition::run(ready, features, entry_ticks),
         }
     }
 }

@@ -124,6 +124,14 @@ pub fn take(cpu: CpuIndex) -> Option<u8> {
     None
 }
 
+/// Whether a vector is pending on `cpu`.
+#[must_use]
+pub fn any(cpu: CpuIndex) -> bool {
+    PENDING
+        .get(cpu)
+        .is_some_and(|words| words.iter().any(|word| word.load(Ordering::Acquire) != 0))
+}
+
 /// Lets interrupts that wait at the local APIC in, and turns them off again.
 pub fn window() {
     // SAFETY: handlers only note vectors; `sti` holds them off for one instruction, `nop` is that one.

@@ -8,3 +8,11 @@ pub mod heap;
 pub mod paging;
 #[cfg(target_os = "none")]
 pub mod stack;
+
+/// Bytes of host memory that the hypervisor holds for itself: its image, in which heap and stacks lie.
+#[cfg(target_os = "none")]
+#[must_use]
+pub fn resident_bytes() -> u64 {
+    let image = paging::image();
+    image.end - image.start
+}

@@ -1,5 +1,38 @@
-//! Partitions: which CPUs and memory a guest gets, and how it is run on them.
+//! Partitions: a guest's CPU, memory and cohorts, and how it is run on them.
 //!
-//! [`check`] reads the configuration, which is untrusted, against the machine.
+//! [`check`] and [`plan`] judge the configuration, which is untrusted, before anything is touched; `prepare` puts
+//! the two together. `run` opens and watches on the boot CPU, `vcpu` runs a guest on its own, `mailbox` is between.
 
 pub mod check;
+pub mod plan;
+
+#[cfg(target_os = "none")]
+mod backend;
+#[cfg(target_os = "none")]
+mod faults;
+#[cfg(target_os = "none")]
+mod frames;
+#[cfg(target_os = "none")]
+mod guest;
+#[cfg(target_os = "none")]
+mod mailbox;
+#[cfg(target_os = "none")]
+mod prepare;
+#[cfg(target_os = "none")]
+mod run;
+#[cfg(target_os = "none")]
+mod vcpu;
+
+#[cfg(target_os = "none")]
+pub use prepare::{Ready, Run, prepare};
+#[cfg(target_os = "none")]
+pub use run::run;
+#[cfg(target_os = "none")]
+pub use vcpu::serve;
+
+#[cfg(target_os = "none")]
+use guest::Partition;
+
+/// Where partitions wait for their CPUs, and the boot CPU for them.
+#[cfg(target_os = "none")]
+static MAILBOXES: mailbox::Mailboxes<alloc::boxed::Box<Partition>> = mailbox::Mailboxes::new();

@@ -1,0 +1,143 @@
+//! The machine as one guest's dispatch reaches it: registers of its own devices, and the vectors that stand for
+//! their interrupts on the guest's CPU.
+#![expect(unsafe_code, reason = "accesses registers in BARs that the guest owns")]
+
+use crate::addr::HostPhys;
+use crate::cpu::{CpuIndex, lapic};
+use crate::guest::msix::Route;
+use crate::guest::{DeviceBackend, NoRoute};
+use crate::pci::{ConfigAccess, Width};
+use crate::survey::Table;
+use vfio_core::pci::Bdf;
+
+/// Host vectors that stand for interrupts of devices: above the exceptions and the legacy vectors, below our own.
+const VECTORS: core::ops::Range<u8> = 0x30..0xf0;
+
+/// What a host vector stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Source {
+    function: Bdf,
+    entry: u16,
+    vector: u8,
+}
+
+/// The hardware side of one guest.
+pub(super) struct MachineBackend {
+    table: Option<&'static Table>,
+    cpu: CpuIndex,
+    sources: [Option<Source>; VECTORS.end as usize],
+}
+
+/// Configuration space of a machine without an IOMMU, for guests without devices: nothing is there.
+struct Nothing;
+
+impl ConfigAccess for Nothing {
+    fn read(&self, _: Bdf, _: u16, width: Width) -> u32 {
+        u32::MAX >> (32 - 8 * u32::from(width.bytes()))
+    }
+
+    fn write(&self, _: Bdf, _: u16, _: Width, _: u32) {}
+}
+
+/// Configuration space of the host, if there is a table of cohorts.
+pub(super) fn config(table: Option<&'static Table>) -> &'static dyn ConfigAccess {
+    table.map_or(&Nothing, |table| table.platform().config())
+}
+
+impl MachineBackend {
+    /// The backend of a guest that runs on `cpu`.
+    pub(super) fn new(table: Option<&'static Table>, cpu: CpuIndex) -> Self {
+        Self {
+            table,
+            cpu,
+            sources: [None; VECTORS.end as usize],
+        }
+    }
+
+    /// The guest's vector for an interrupt that arrived under `vector`.
+    pub(super) fn guest_vector(&self, vector: u8) -> Option<u8> {
+        self.sources
+            .get(usize::from(vector))
+            .copied()
+            .flatten()
+            .map(|source| source.vector)
+    }
+
+    fn slot(&self, wanted: impl Fn(Option<Source>) -> bool) -> Option<u8> {
+        VECTORS
+            .into_iter()
+            .find(|vector| wanted(self.sources.get(usize::from(*vector)).copied().flatten()))
+    }
+}
+
+impl DeviceBackend for MachineBackend {
+    fn config(&self) -> &dyn ConfigAccess {
+        config(self.table)
+    }
+
+    fn mmio_read(&mut self, at: HostPhys, bytes: u8) -> u64 {
+        // SAFETY: dispatch passes aligned addresses inside BARs of the guest's functions, which discovery mapped
+        // uncached and which overlap nothing.
+        unsafe {
+            match bytes {
+                1 => (at.0 as *const u8).read_volatile().into(),
+                2 => (at.0 as *const u16).read_volatile().into(),
+                4 => (at.0 as *const u32).read_volatile().into(),
+                _ => (at.0 as *const u64).read_volatile(),
+            }
+        }
+    }
+
+    fn mmio_write(&mut self, at: HostPhys, bytes: u8, value: u64) {
+        // SAFETY: as for `mmio_read`; what the device does because of it stays inside its domain.
+        unsafe {
+            match bytes {
+                1 => (at.0 as *mut u8).write_volatile(value as u8),
+                2 => (at.0 as *mut u16).write_volatile(value as u16),
+                4 => (at.0 as *mut u32).write_volatile(value as u32),
+                _ => (at.0 as *mut u64).write_volatile(value),
+            }
+        }
+    }
+
+    /// The real MSI-X is on as long as the cohort is open; entries that are not routed are masked.
+    fn enable_msix(&mut self, _: Bdf, _: bool) {}
+
+    fn route_msix(&mut self, function: Bdf, index: u16, route: Route) -> Result<(), NoRoute> {
+        let assigner = self.table.ok_or(NoRoute)?.platform();
+        let found = assigner.function(function).ok_or(NoRoute)?;
+        let same =
+            |source: Option<Source>| source.is_some_and(|s| s.function == function && s.entry == index);
+        let vector = self
+            .slot(same)
+            .or_else(|| self.slot(|source| source.is_none()))
+            .ok_or(NoRoute)?;
+        if let Some(slot) = self.sources.get_mut(usize::from(vector)) {
+            *slot = Some(Source {
+                function,
+                entry: index,
+                vector: route.vector,
+            });
+        }
+        assigner
+            .route(found, index, lapic::id_of(self.cpu), vector)
+            .map_err(|fault| {
+                log::warn!("routing interrupt {index} of {function}: {fault}");
+                NoRoute
+            })
+    }
+
+    fn unroute_msix(&mut self, function: Bdf, index: u16) {
+        let Some(table) = self.table else { return };
+        if let Some(found) = table.platform().function(function)
+            && let Err(fault) = table.platform().unroute(found, index)
+        {
+            log::warn!("masking interrupt {index} of {function}: {fault}");
+        }
+        for slot in &mut self.sources {
+            if slot.is_some_and(|source| source.function == function && source.entry == index) {
+                *slot = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Blocked DMA, told in the terms of partitions: whose device, where, what lay there.
+
+use crate::addr::Iova;
+use crate::assign::MachineAssigner;
+use crate::console;
+use crate::iommu::FaultRecord;
+use crate::memory::paging;
+use crate::survey::Table;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use cohort_abi::report::{DmaFault, Record};
+use vfio_core::lease::CohortState;
+use vfio_core::pci::Bdf;
+use vfio_core::{Access, Owner, Region, Requester};
+
+/// What is known of a guest's memory, to say what an address means.
+#[derive(Clone, Debug)]
+pub(super) struct Holding {
+    /// The guest's number.
+    pub(super) number: u32,
+    /// Its name.
+    pub(super) name: String,
+    /// What its devices may reach.
+    pub(super) regions: Vec<Region>,
+    /// Its RAM in the host, start and end.
+    pub(super) host: (u64, u64),
+}
+
+/// Takes all reported faults, prints those that the storm limit lets through, and returns whether the IOMMU serves.
+pub(super) fn poll(table: &Table, holdings: &[Holding], now: u64) -> bool {
+    let assigner = table.platform();
+    let mut passed: Vec<FaultRecord> = Vec::new();
+    let polled = assigner.with_iommu(|iommu| iommu.poll_faults(now, &mut |fault| passed.push(fault)));
+    for fault in passed {
+        let record = describe(table, assigner, holdings, &fault);
+        let guest = record.guest.as_deref().unwrap_or("nobody");
+        let device = record
+            .device
+            .map_or_else(|| String::from("unknown device"), |bdf| bdf.to_string());
+        let address = record
+            .address
+            .map_or_else(String::new, |at| alloc::format!(" at {at:#x}"));
+        log::info!(
+            "blocked: {} of {guest}'s {device}{address}: {}",
+            record.access,
+            record.what
+        );
+        console::report(&Record::DmaFault(record));
+    }
+    polled.map_err(|error| log::error!("{error}")).is_ok()
+}
+
+/// All faults of a guest's devices so far.
+#[must_use]
+pub(super) fn of_guest(table: &Table, owner: Owner) -> u64 {
+    let assigner = table.platform();
+    let mut total = 0;
+    for cohort in table.cohorts().iter() {
+        if table.soiled_by(cohort.id()) == Some(owner) {
+            let endpoints = cohort
+                .requesters()
+                .iter()
+                .filter_map(|requester| assigner.endpoint(*requester));
+            total +=
+                assigner.with_iommu(|iommu| endpoints.map(|endpoint| iommu.faults_of(endpoint)).sum::<u64>());
+        }
+    }
+    total
+}
+
+/// The owner of the cohort that `requester` speaks for.
+fn owner(table: &Table, requester: Requester) -> Option<Owner> {
+    let cohort = table
+        .cohorts()
+        .iter()
+        .find(|cohort| cohort.requesters().contains(&requester))?;
+    match table.state(cohort.id())? {
+        CohortState::Opening(owner) | CohortState::Open(owner) | CohortState::Closing(owner) => Some(owner),
+        CohortState::Quarantined | CohortState::Broken(_) => table.soiled_by(cohort.id()),
+    }
+}
+
+fn describe(
+    table: &Table,
+    assigner: &MachineAssigner,
+    holdings: &[Holding],
+    fault: &FaultRecord,
+) -> DmaFault {
+    let requester = assigner.requester(fault.endpoint);
+    let holding = requester
+        .and_then(|requester| owner(table, requester))
+        .and_then(|owner| {
+            holdings
+                .iter()
+                .find(|holding| Owner::Guest(holding.number) == owner)
+        });
+    DmaFault {
+        guest: holding.map(|holding| holding.name.clone()),
+        device: requester.map(|requester| Bdf::from_requester_id(requester.segment, requester.id)),
+        address: fault.address.map(|address| address.0),
+        access: fault.access.to_string(),
+        what: what(holding, holdings, fault.address),
+    }
+}
+
+fn what(holding: Option<&Holding>, holdings: &[Holding], address: Option<Iova>) -> String {
+    let Some(at) = address else {
+        return String::from("the IOMMU gave no address");
+    };
+    let inside = |region: &&Region| region.iova <= at && region.last().is_some_and(|last| at <= last);
+    match holding.and_then(|holding| holding.regions.iter().find(inside)) {
+        Some(region) if region.access.contains(Access::WRITE) => {
+            return String::from("the guest's own memory, but the device is not open");
+        }
+        Some(_) => return String::from("read-only memory of the guest"),
+        None => {}
+    }
+    let image = paging::image();
+    let mine = |other: &&Holding| (other.host.0..other.host.1).contains(&at.0);
+    if (image.start..image.end).contains(&at.0) {
+        return String::from("nothing is mapped; as a host address it is the hypervisor");
+    }
+    match holdings.iter().find(mine) {
+        Some(other) => alloc::format!(
+            "nothing is mapped; as a host address it is memory of {}",
+            other.name
+        ),
+        None => String::from("nothing is mapped"),
+    }
+}

@@ -1,0 +1,38 @@
+//! Frames for nested page tables: pages of the heap, whose physical address is their address.
+#![expect(unsafe_code, reason = "page tables are raw memory that hardware walks")]
+
+use crate::addr::HostPhys;
+use crate::virt::nested::FrameSource;
+use alloc::alloc::{Layout, alloc_zeroed, dealloc};
+
+const LAYOUT: Layout = match Layout::from_size_align(4096, 4096) {
+    Ok(layout) => layout,
+    Err(_) => Layout::new::<u64>(),
+};
+
+/// The heap as a source of frames.
+#[derive(Debug)]
+pub(super) struct HeapFrames;
+
+impl FrameSource for HeapFrames {
+    fn allocate(&mut self) -> Option<HostPhys> {
+        // SAFETY: the layout has a size.
+        let frame = unsafe { alloc_zeroed(LAYOUT) };
+        (!frame.is_null()).then_some(HostPhys(frame as u64))
+    }
+
+    fn free(&mut self, frame: HostPhys) {
+        // SAFETY: the trait's users return only what `allocate` gave, once.
+        unsafe { dealloc(frame.0 as *mut u8, LAYOUT) };
+    }
+
+    fn read(&self, frame: HostPhys, index: usize) -> u64 {
+        // SAFETY: a frame of ours, and an index below 512.
+        unsafe { (frame.0 as *const u64).add(index).read_volatile() }
+    }
+
+    fn write(&mut self, frame: HostPhys, index: usize, entry: u64) {
+        // SAFETY: as for `read`; one aligned store.
+        unsafe { (frame.0 as *mut u64).add(index).write_volatile(entry) };
+    }
+}

@@ -1,0 +1,180 @@
+//! One partition: everything that a guest's CPU works on, built before the guest runs.
+#![expect(unsafe_code, reason = "takes RAM that the memory map calls free")]
+
+use super::backend::{self, MachineBackend};
+use super::frames::HeapFrames;
+use super::prepare::Ready;
+use crate::addr::HostPhys;
+use crate::guest::devices::{AssignedFunctions, BusError};
+use crate::guest::dispatch::Platform;
+use crate::guest::loader::{self, BootParameters, LoadError};
+use crate::guest::policy::direct_msrs;
+use crate::guest::{GuestEnd, GuestMemory, MemoryError};
+use crate::pci::Function;
+use crate::survey::Table;
+use crate::virt::nested::{MapError, NestedTables};
+use crate::virt::svm::{EntryState, Features, IoPermissions, MsrPermissions, SvmVcpu};
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ptr::NonNull;
+use vfio_core::{Access, Region};
+
+/// Why a partition cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BuildError {
+    /// Its memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// Its image or boot information.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Its devices do not make a bus.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// Its nested page tables.
+    #[error("nested page tables: {0}")]
+    Map(#[from] MapError),
+}
+
+/// How a partition's run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The guest ended, by itself or by its own fault.
+    Guest(GuestEnd),
+    /// The hypervisor stopped it: its time was over.
+    Deadline,
+    /// It has not run to an end.
+    None,
+}
+
+/// A guest with all that its CPU needs.
+pub(super) struct Partition {
+    pub(super) name: String,
+    pub(super) vcpu: SvmVcpu,
+    pub(super) platform: Platform,
+    pub(super) functions: AssignedFunctions,
+    pub(super) backend: MachineBackend,
+    pub(super) ending: Ending,
+    pub(super) started: u64,
+    entry_ticks: u64,
+    /// Walked by the processor as long as the guest runs.
+    _tables: NestedTables<HeapFrames>,
+}
+
+impl Partition {
+    /// Wipes and loads the guest's memory, and builds its tables.
+    pub(super) fn build(
+        ready: &Ready,
+        table: Option<&'static Table>,
+        features: Features,
+        entry_ticks: u64,
+    ) -> Result<Box<Self>, BuildError> {
+        let (grant, config) = (ready.grant, &ready.guest);
+        let base = NonNull::new(grant.ram as *mut u8).ok_or(MemoryError::Size { size: grant.bytes })?;
+        // SAFETY: the memory map calls the range free RAM, it is mapped one to one, and it was granted to this guest
+        // alone; nothing of the hypervisor lies there.
+        let memory = unsafe { GuestMemory::new(base, HostPhys(grant.ram), grant.bytes) }?;
+        let functions: Vec<&Function> = match table {
+            Some(table) => config
+                .devices
+                .iter()
+                .filter_map(|bdf| table.platform().function(*bdf))
+                .collect(),
+            None => Vec::new(),
+        };
+        let assigned = AssignedFunctions::new(backend::config(table), &functions, 1)?;
+        memory.wipe();
+        let parameters = BootParameters {
+            command_line: &config.cmdline,
+            cpus: 1,
+        };
+        let entry = loader::load(ready.image, parameters, &memory)?;
+        let mut tables = NestedTables::new(HeapFrames, features.page1g)?;
+        for region in memory
+            .regions()
+            .iter()
+            .chain(assigned.mapped())
+            .filter(|region| region.size != 0)
+        {
+            tables.map(region.gpa, region.hpa, region.size, region.rights)?;
+        }
+        let mut msrs = MsrPermissions::deny_all();
+        direct_msrs().for_each(|msr| msrs.allow(msr));
+        let ports = Arc::new(IoPermissions::deny_all());
+        let mut vcpu = SvmVcpu::new(tables.root().0, ports, Arc::new(msrs), features.nrip_save);
+        vcpu.reset(EntryState {
+            eip: entry.eip,
+            ebx: entry.ebx,
+        });
+        for place in assigned.placements() {
+            log::info!("{} finds {} at {}", config.name, place.physical, place.guest);
+        }
+        Ok(Box::new(Self {
+            name: config.name.clone(),
+            vcpu,
+            platform: Platform::new(memory),
+            functions: assigned,
+            backend: MachineBackend::new(table, grant.cpu),
+            ending: Ending::None,
+            started: 0,
+            entry_ticks,
+            _tables: tables,
+        }))
+    }
+
+    /// What the guest's devices may reach: its memory, at the addresses that the guest knows.
+    pub(super) fn dma_regions(&self) -> Vec<Region> {
+        let regions = self.platform.memory().regions();
+        let used = regions.iter().filter(|region| region.size != 0);
+        used.map(|region| Region {
+            iova: region.gpa.iova(),
+            host: region.hpa,
+            size: region.size,
+            access: if region.rights.write {
+                Access::READ | Access::WRITE
+            } else {
+                Access::READ
+            },
+        })
+        .collect()
+    }
+
+    /// Whether it succeeded, and how it ended, for people.
+    pub(super) fn ending(&self) -> (bool, String) {
+        match self.ending {
+            Ending::Guest(end) => (end.success(), end.to_string()),
+            Ending::Deadline => (false, String::from("stopped: its time was over")),
+            Ending::None => (false, String::from("never ran")),
+        }
+    }
+
+    /// Whether it was stopped for its own fault, or because its time was over.
+    pub(super) const fn stopped(&self) -> bool {
+        matches!(self.ending, Ending::Guest(GuestEnd::Fault(_)) | Ending::Deadline)
+    }
+
+    /// Exits by reason.
+    pub(super) fn exits(&self) -> Vec<(String, u64)> {
+        self.platform
+            .exits()
+            .map(|(kind, count)| (kind.name().to_string(), count))
+            .collect()
+    }
+
+    /// Interrupts of devices.
+    pub(super) const fn interrupts(&self) -> u64 {
+        self.platform.interrupts()
+    }
+
+    /// Ticks from the hypervisor's entry to the guest's first instruction.
+    pub(super) const fn start_ticks(&self) -> u64 {
+        self.started.saturating_sub(self.entry_ticks)
+    }
+
+    /// Zeroes the guest's memory: the next owner finds nothing.
+    pub(super) fn wipe(&self) {
+        self.platform.memory().wipe();
+    }
+}

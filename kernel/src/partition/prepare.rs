@@ -1,0 +1,93 @@
+//! Everything that can be refused, before anything is touched: resources, devices, images.
+
+use super::check::{Grant, grants};
+use super::plan::plans;
+use crate::memory::regions::FreeMemory;
+use crate::start::Refused;
+use crate::survey::{self, Table};
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use cohort_abi::bundle::{Bundle, Config, Guest};
+use cohort_abi::report::Refusal;
+use vfio_core::cohort::OpenPlan;
+
+/// A guest that nothing speaks against.
+#[derive(Debug)]
+pub struct Ready {
+    /// Its number, which is its owner's number too.
+    pub number: u32,
+    /// Its part of the configuration.
+    pub guest: Guest,
+    /// Its CPU and memory.
+    pub grant: Grant,
+    /// Its image.
+    pub image: &'static [u8],
+    /// What to open for it.
+    pub plan: Option<OpenPlan<'static>>,
+}
+
+/// All guests of a run.
+pub struct Run {
+    /// The configuration.
+    pub config: Config,
+    /// The guests.
+    pub guests: Vec<Ready>,
+    /// Where their cohorts are, if the machine has an IOMMU.
+    pub table: Option<&'static Table>,
+}
+
+fn say(guest: &Guest, text: &impl ToString) {
+    let refusal = Refusal {
+        guest: Some(guest.name.clone()),
+        device: None,
+        missing: Vec::new(),
+        text: text.to_string(),
+    };
+    survey::say(&refusal);
+}
+
+/// Checks the whole configuration against the machine. Nothing is touched.
+///
+/// # Errors
+/// [`Refused::Configuration`] after every problem was said.
+pub fn prepare(
+    bundle: &Bundle<'static>,
+    up: &[bool],
+    mut free: FreeMemory,
+    table: &Option<&'static Table>,
+) -> Result<Run, Refused> {
+    let config = &bundle.config;
+    let granted = grants(bundle, up, &mut free).map_err(|problems| {
+        for (index, problem) in problems {
+            match config.guests.get(index) {
+                Some(guest) => say(guest, &problem),
+                None => log::error!("{problem}"),
+            }
+        }
+    });
+    let planned = match table {
+        Some(table) => plans(table, config).map_err(|refusals| refusals.iter().for_each(survey::say)),
+        None => Ok(config.guests.iter().map(|_| None).collect()),
+    };
+    let (Ok(granted), Ok(planned)) = (granted, planned) else {
+        return Err(Refused::Configuration);
+    };
+    let mut guests = Vec::new();
+    for (((number, guest), grant), plan) in (0..).zip(&config.guests).zip(granted).zip(planned) {
+        let Some(image) = bundle.image(guest.image) else {
+            return Err(Refused::Configuration);
+        };
+        guests.push(Ready {
+            number,
+            guest: guest.clone(),
+            grant,
+            image,
+            plan,
+        });
+    }
+    Ok(Run {
+        config: config.clone(),
+        guests,
+        table: *table,
+    })
+}

@@ -1,0 +1,240 @@
+//! The boot CPU's part of a run: opens cohorts, hands partitions to their CPUs, watches, closes, and sums up.
+
+use super::faults::{self, Holding};
+use super::prepare::{Ready, Run};
+use super::{MAILBOXES, Partition};
+use crate::console;
+use crate::cpu::{clock, interrupts, lapic};
+use crate::start::Refused;
+use crate::survey::{self, Table};
+use crate::virt::svm::Features;
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use cohort_abi::bundle::{Expect, Guest};
+use cohort_abi::report::{GuestEnd, Record, Refusal, Summary};
+use vfio_core::cohort::Cohort;
+use vfio_core::lease::{Domain, Lease};
+use vfio_core::{Owner, SetId};
+
+use crate::assign::MachineAssigner;
+
+/// How often the boot CPU looks, in microseconds.
+const LOOK_US: u64 = 500;
+/// How long a guest may take to leave after it was asked to, in milliseconds.
+const STOP_MS: u64 = 2000;
+
+type Leases = Vec<Lease<'static, MachineAssigner>>;
+
+/// What a guest holds while it lives.
+struct Holds {
+    guest: Guest,
+    number: u32,
+    cpu: usize,
+    leases: Leases,
+    domain: Option<Domain<'static, MachineAssigner>>,
+    sets: u32,
+    done: bool,
+}
+
+/// Opens, runs and closes. Says whether everything that the configuration expects held.
+///
+/// # Errors
+/// Something was refused; everything that was opened is closed again, and no guest has run.
+pub fn run(run: Run, features: Features, entry_ticks: u64) -> Result<bool, Refused> {
+    let table = run.table;
+    let (mut holds, mut holdings, mut partitions) = (Vec::new(), Vec::new(), Vec::new());
+    for ready in run.guests {
+        let name = ready.guest.name.clone();
+        match open(table, ready, features, entry_ticks) {
+            Ok((hold, holding, partition)) => {
+                holds.push(hold);
+                holdings.push(holding);
+                partitions.push(partition);
+            }
+            Err(text) => {
+                survey::say(&Refusal {
+                    guest: Some(name),
+                    device: None,
+                    missing: Vec::new(),
+                    text,
+                });
+                return Err(Refused::Configuration);
+            }
+        }
+    }
+    for (hold, partition) in holds.iter().zip(partitions) {
+        log::info!("{} starts on CPU {}", hold.guest.name, hold.cpu);
+        if MAILBOXES.send(hold.cpu, partition).is_err() {
+            log::error!("CPU {} is busy", hold.cpu);
+        }
+    }
+    let started = clock::ticks();
+    let deadline = u64::from(run.config.deadline_ms) * clock::khz();
+    let mut failures: Vec<String> = Vec::new();
+    let (mut stopping, mut gone) = (None, false);
+    while holds.iter().any(|hold| !hold.done) && !gone {
+        lapic::arm_timer(clock::micros(LOOK_US));
+        interrupts::wait();
+        while interrupts::take(0).is_some() {}
+        let now = clock::ticks();
+        if let Some(table) = table {
+            faults::poll(table, &holdings, nanoseconds(now));
+        }
+        for hold in holds.iter_mut().filter(|hold| !hold.done) {
+            if let Some(partition) = MAILBOXES.collect(hold.cpu) {
+                if let Some(table) = table {
+                    faults::poll(table, &holdings, nanoseconds(now));
+                }
+                finish(table, hold, &partition, &mut failures);
+            }
+        }
+        match stopping {
+            None if deadline != 0 && now - started > deadline => {
+                for hold in holds.iter().filter(|hold| !hold.done) {
+                    log::warn!(
+                        "{} still runs after {} ms; it is stopped",
+                        hold.guest.name,
+                        run.config.deadline_ms
+                    );
+                    MAILBOXES.stop(hold.cpu);
+                }
+                stopping = Some(now);
+            }
+            Some(since) => gone = now - since > STOP_MS * clock::khz(),
+            None => {}
+        }
+    }
+    for hold in holds.iter().filter(|hold| !hold.done) {
+        failures.push(alloc::format!(
+            "{} did not leave its CPU when it was stopped",
+            hold.guest.name
+        ));
+    }
+    let sets_opened = holds.iter().map(|hold| hold.sets).sum();
+    Ok(sum_up(failures, sets_opened))
+}
+
+fn nanoseconds(ticks: u64) -> u64 {
+    (u128::from(ticks) * 1_000_000 / u128::from(clock::khz().max(1))) as u64
+}
+
+/// Builds the partition and opens its cohorts; on an error all is as before.
+fn open(
+    table: Option<&'static Table>,
+    ready: Ready,
+    features: Features,
+    entry_ticks: u64,
+) -> Result<(Holds, Holding, Box<Partition>), String> {
+    let owner = Owner::Guest(ready.number);
+    let partition =
+        Partition::build(&ready, table, features, entry_ticks).map_err(|error| error.to_string())?;
+    let regions = partition.dma_regions();
+    let (mut leases, mut domain, mut sets) = (Vec::new(), None, 0);
+    if let (Some(table), Some(plan)) = (table, &ready.plan) {
+        let made = table
+            .domain(owner, regions.clone())
+            .map_err(|error| error.to_string())?;
+        leases = table.open(plan, &made).map_err(|error| error.to_string())?;
+        domain = Some(made);
+        let ids = plan
+            .cohorts()
+            .flat_map(Cohort::members)
+            .filter_map(|id| table.cohorts().device(*id));
+        let opened: BTreeSet<SetId> = ids.map(|device| device.set).collect();
+        sets = opened.len() as u32;
+        for set in &opened {
+            log::info!("{} opened for {}", set, ready.guest.name);
+        }
+    }
+    let host = (ready.grant.ram, ready.grant.ram + ready.grant.bytes);
+    let holding = Holding {
+        number: ready.number,
+        name: ready.guest.name.clone(),
+        regions,
+        host,
+    };
+    let cpu = ready.grant.cpu;
+    Ok((
+        Holds {
+            guest: ready.guest,
+            number: ready.number,
+            cpu,
+            leases,
+            domain,
+            sets,
+            done: false,
+        },
+        holding,
+        partition,
+    ))
+}
+
+/// Closes what a guest held, and reports how its life was.
+fn finish(
+    table: Option<&'static Table>,
+    hold: &mut Holds,
+    partition: &Partition,
+    failures: &mut Vec<String>,
+) {
+    hold.done = true;
+    let name = &hold.guest.name;
+    let (success, how) = partition.ending();
+    let mut closed = true;
+    for lease in hold.leases.drain(..).rev() {
+        if let Err(failure) = lease.close() {
+            closed = false;
+            failures.push(alloc::format!(
+                "a cohort of {name} is out of service: {}",
+                failure.0
+            ));
+        }
+    }
+    if let Some(Err(in_use)) = hold.domain.take().map(Domain::close) {
+        closed = false;
+        failures.push(alloc::format!("{name}: {in_use}"));
+    }
+    // Memory that a device may still reach is given to nobody, and so needs no wiping.
+    if closed {
+        partition.wipe();
+    }
+    let as_expected = match hold.guest.expect {
+        Expect::Success => success,
+        Expect::Stopped => partition.stopped(),
+        Expect::Any => true,
+    };
+    if !as_expected {
+        failures.push(alloc::format!(
+            "{name} {how}; expected was {:?}",
+            hold.guest.expect
+        ));
+    }
+    log::info!("{name} {how}; its cohorts are closed");
+    console::report(&Record::GuestEnd(GuestEnd {
+        guest: name.clone(),
+        success,
+        as_expected,
+        how,
+        exits: partition.exits(),
+        interrupts: partition.interrupts(),
+        dma_faults: table.map_or(0, |table| faults::of_guest(table, Owner::Guest(hold.number))),
+        sets: hold.sets,
+        start_ticks: partition.start_ticks(),
+    }));
+}
+
+fn sum_up(failures: Vec<String>, sets_opened: u32) -> bool {
+    for failure in &failures {
+        log::error!("{failure}");
+    }
+    let success = failures.is_empty();
+    let resident_bytes = crate::memory::resident_bytes();
+    console::report(&Record::Summary(Summary {
+        success,
+        failures,
+        sets_opened,
+        resident_bytes,
+    }));
+    success
+}
