@@ -120,7 +120,7 @@ impl Machine {
             memory: 1 << 30,
             iommu: Iommu::Virtio,
             cpu: CPU.into(),
-            accel: "tcg".into(),
+            accel: "tcg,thread=single".into(),
             devices: Vec::new(),
             disks: Vec::new(),
             qemu: Vec::new(),

@@ -123,7 +123,7 @@ mod tests {
         let line = line(false, Iommu::Virtio);
         for part in [
             "-machine q35 -cpu EPYC,+svm,+npt -smp 3 -m 1024M",
-            "-accel tcg ",
+            "-accel tcg,thread=single ",
             "isa-debug-exit,iobase=0xf4",
             "-device virtio-iommu-pci,addr=02 ",
             "-drive if=none,id=disk0,format=raw,file=/tmp/a,,b ",
