@@ -55,6 +55,18 @@ pub enum Problem {
     /// RAM that is too small, too large, or not whole pieces.
     #[error("memory of {0:#x} bytes; write a multiple of 2M from 2M to 3G")]
     MemorySize(u64),
+    /// RAM at a place that another guest fixed as well.
+    #[error(
+        "memory {at:#x} to {end:#x} overlaps the memory of {other}; move one of them, or leave out `memory-at`"
+    )]
+    MemoryTaken {
+        /// First byte.
+        at: u64,
+        /// One past the last byte.
+        end: u64,
+        /// Who has it.
+        other: String,
+    },
     /// RAM that cannot be given.
     #[error("{0}")]
     Memory(crate::memory::regions::MemoryError),
@@ -103,10 +115,13 @@ pub fn grants(
             bytes: guest.memory,
         });
     }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
     for fixed in [true, false] {
         for (index, (guest, grant)) in guests.iter().zip(&mut grants).enumerate() {
             let taken = match guest.memory_at {
-                _ if !RAM.contains(&guest.memory) || fixed != guest.memory_at.is_some() => continue,
+                _ if fixed != guest.memory_at.is_some() => continue,
                 Some(at) => free.take_at(at, guest.memory),
                 None => free.take(guest.memory),
             };
@@ -155,10 +170,25 @@ fn check(bundle: &Bundle<'_>, up: &[bool], index: usize, guest: &Guest) -> Vec<P
     if !RAM.contains(&guest.memory) || !guest.memory.is_multiple_of(crate::memory::regions::LARGE) {
         problems.push(Problem::MemorySize(guest.memory));
     }
+    if let Some((at, end)) = fixed(guest) {
+        let meets = |other: &&Guest| fixed(other).is_some_and(|(start, stop)| start < end && at < stop);
+        if let Some(other) = earlier.iter().find(meets) {
+            problems.push(Problem::MemoryTaken {
+                at,
+                end,
+                other: other.name.to_string(),
+            });
+        }
+    }
     if bundle.image(guest.image).is_none() {
         problems.push(Problem::Image);
     }
     problems
+}
+
+/// The range that the configuration fixes for a guest's RAM.
+fn fixed(guest: &Guest) -> Option<(u64, u64)> {
+    guest.memory_at.map(|at| (at, at.saturating_add(guest.memory)))
 }
 
 #[cfg(test)]
@@ -270,7 +300,7 @@ mod tests {
                 [
                     (1, Problem::NameTwice),
                     (1, Problem::CpuTaken { cpu: 1, .. }),
-                    (1, Problem::Memory(_))
+                    (1, Problem::MemoryTaken { at: 0x20_0000, .. })
                 ]
             ),
             "{twice:?}"

@@ -5,6 +5,7 @@ use crate::assign::MachineAssigner;
 use crate::console;
 use crate::iommu::FaultRecord;
 use crate::memory::paging;
+use crate::report::pci;
 use crate::survey::Table;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -34,9 +35,7 @@ pub(super) fn poll(table: &Table, holdings: &[Holding], now: u64) -> bool {
     for fault in passed {
         let record = describe(table, assigner, holdings, &fault);
         let guest = record.guest.as_deref().unwrap_or("nobody");
-        let device = record
-            .device
-            .map_or_else(|| String::from("unknown device"), |bdf| bdf.to_string());
+        let device = speakers(table, assigner.requester(fault.endpoint));
         let address = record
             .address
             .map_or_else(String::new, |at| alloc::format!(" at {at:#x}"));
@@ -80,6 +79,28 @@ fn owner(table: &Table, requester: Requester) -> Option<Owner> {
     }
 }
 
+/// The devices that `requester` speaks for: one, or all behind a bridge that lends them its name.
+fn devices(table: &Table, requester: Requester) -> impl Iterator<Item = Bdf> {
+    let known = table.cohorts().devices().iter();
+    known
+        .filter(move |device| device.requesters.contains(&requester))
+        .map(|device| pci(device.id))
+}
+
+/// The same for people: `0000:03:01.0 or 0000:03:02.0, as 0000:03:00.0`.
+fn speakers(table: &Table, requester: Option<Requester>) -> String {
+    let Some(requester) = requester else {
+        return String::from("unknown device");
+    };
+    let names: Vec<String> = devices(table, requester).map(|bdf| bdf.to_string()).collect();
+    let own = requester.to_string();
+    match &names[..] {
+        [] => own,
+        [one] if *one == own => own,
+        _ => alloc::format!("{}, as {own}", names.join(" or ")),
+    }
+}
+
 fn describe(
     table: &Table,
     assigner: &MachineAssigner,
@@ -96,7 +117,7 @@ fn describe(
         });
     DmaFault {
         guest: holding.map(|holding| holding.name.clone()),
-        device: requester.map(|requester| Bdf::from_requester_id(requester.segment, requester.id)),
+        device: requester.and_then(|requester| devices(table, requester).next()),
         address: fault.address.map(|address| address.0),
         access: fault.access.to_string(),
         what: what(holding, holdings, fault.address),

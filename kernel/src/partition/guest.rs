@@ -145,7 +145,10 @@ impl Partition {
     pub(super) fn ending(&self) -> (bool, String) {
         match self.ending {
             Ending::Guest(end) => (end.success(), end.to_string()),
-            Ending::Deadline => (false, String::from("stopped: its time was over")),
+            Ending::Deadline => (
+                false,
+                String::from("stopped: it still ran when the deadline passed"),
+            ),
             Ending::None => (false, String::from("never ran")),
         }
     }
