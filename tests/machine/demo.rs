@@ -85,13 +85,18 @@ fn attacks(run: &Run) -> Result<(), Failed> {
             .any(|fault| fault.address.is_some_and(|address| range.contains(&address)));
         expect::that(run, hit, &format!("the attack on {what} is reported"))?;
     }
-    for access in ["read", "write"] {
-        expect::that(
-            run,
-            faults.iter().any(|fault| fault.access == access),
-            &format!("a {access} is reported"),
-        )?;
-    }
+    // QEMU 7.2's virtio-iommu tells the kind of access only where a mapping forbids it, so what hits no mapping is
+    // an "access" to the hypervisor too.
+    let rom = 0xe_0000..0x10_0000u64;
+    let named = faults.iter().all(|fault| {
+        let forbidden = fault.address.is_some_and(|address| rom.contains(&address));
+        fault.access == if forbidden { "write" } else { "access" }
+    });
+    expect::that(
+        run,
+        named,
+        "each fault names the access as far as the IOMMU tells it",
+    )?;
     Ok(())
 }
 

@@ -134,8 +134,6 @@ impl Platform {
         }
         let done = match exit {
             Exit::ExternalInterrupt | Exit::Nmi | Exit::InterruptWindow => return Verdict::Resume,
-            // Told to the host when it takes the pending exception itself; the guest goes on.
-            Exit::MachineCheck => return Verdict::Resume,
             Exit::Hlt => return self.halt(vcpu),
             Exit::Io(io) => return self.io(io, vcpu, emit),
             Exit::Cpuid => self.cpuid(vcpu, hardware),
@@ -331,6 +329,7 @@ fn fault_of(exit: Exit, vcpu: &impl VcpuState) -> GuestFault {
     let rip = vcpu.rip();
     match exit {
         Exit::Shutdown => GuestFault::Shutdown { rip },
+        Exit::MachineCheck => GuestFault::MachineCheck { rip },
         Exit::Hypercall => GuestFault::Hypercall {
             number: vcpu.gprs().get(Gpr::Rax),
             rip,

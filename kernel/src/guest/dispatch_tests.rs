@@ -269,6 +269,8 @@ fn an_interrupt_goes_in_as_soon_as_it_can() {
 
 #[test]
 fn the_other_ends_are_named() {
+    let fault = World::new(&[]).fault(Exit::MachineCheck);
+    assert_eq!(fault, GuestFault::MachineCheck { rip: RIP });
     assert_eq!(
         World::new(&[]).fault(Exit::Shutdown),
         GuestFault::Shutdown { rip: RIP }

@@ -106,6 +106,12 @@ pub enum GuestFault {
         /// Where.
         rip: u64,
     },
+    /// The processor reported a hardware error while the guest ran. Not the guest's doing, but its state is lost.
+    #[error("machine check while it ran, at rip {rip:#x}")]
+    MachineCheck {
+        /// Where.
+        rip: u64,
+    },
     /// HLT with interrupts off: nothing can wake it.
     #[error("halted for ever: hlt with interrupts off at rip {rip:#x}")]
     HaltForever {
