@@ -58,7 +58,8 @@ mod bare {
         let ready = partition::prepare(&bundle, &up, start::free_memory(boot), &survey)?;
         match bundle.config.mode {
             Mode::Sets | Mode::Check => Ok(survey::end()),
-            Mode::Run | Mode::Bench => partition::run(ready, features, entry_ticks),
+            Mode::Run => partition::run(ready, features, entry_ticks),
+            Mode::Bench => partition::bench(ready, features, entry_ticks),
         }
     }
 }

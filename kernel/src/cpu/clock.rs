@@ -13,6 +13,7 @@ const GATE_POLLS: u32 = 50_000_000;
 /// What is assumed of a machine without a PIT: a fast CPU makes waits longer, never shorter.
 const FALLBACK_KHZ: u64 = 5_000_000;
 
+static WAITED: AtomicU64 = AtomicU64::new(0);
 static KHZ: AtomicU64 = AtomicU64::new(FALLBACK_KHZ);
 
 /// Time-stamp counter now.
@@ -34,8 +35,21 @@ pub fn micros(micros: u64) -> u64 {
     micros.saturating_mul(khz()) / 1000
 }
 
+/// Ticks that this machine has spent in [`delay`] and in [`calibrate`], on all CPUs together.
+#[must_use]
+pub fn waited() -> u64 {
+    WAITED.load(Ordering::Relaxed)
+}
+
 /// Waits at least `us` microseconds.
 pub fn delay(us: u64) {
+    let start = ticks();
+    untimed_delay(us);
+    WAITED.fetch_add(ticks().wrapping_sub(start), Ordering::Relaxed);
+}
+
+/// The same, without counting as a wait: for whoever measures.
+pub fn untimed_delay(us: u64) {
     let (start, wait) = (ticks(), micros(us));
     while ticks().wrapping_sub(start) < wait {
         core::hint::spin_loop();
@@ -44,6 +58,13 @@ pub fn delay(us: u64) {
 
 /// Measures the counter over 10 ms of PIT channel 2. Returns whether the PIT answered.
 pub fn calibrate() -> bool {
+    let start = ticks();
+    let done = measure();
+    WAITED.fetch_add(ticks().wrapping_sub(start), Ordering::Relaxed);
+    done
+}
+
+fn measure() -> bool {
     let mut control = Port::<u8>::new(0x43);
     let mut channel = Port::<u8>::new(0x42);
     let mut gate = Port::<u8>::new(0x61);

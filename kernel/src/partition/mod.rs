@@ -9,6 +9,8 @@ pub mod plan;
 #[cfg(target_os = "none")]
 mod backend;
 #[cfg(target_os = "none")]
+mod bench;
+#[cfg(target_os = "none")]
 mod faults;
 #[cfg(target_os = "none")]
 mod frames;
@@ -23,6 +25,8 @@ mod run;
 #[cfg(target_os = "none")]
 mod vcpu;
 
+#[cfg(target_os = "none")]
+pub use bench::bench;
 #[cfg(target_os = "none")]
 pub use prepare::{Ready, Run, prepare};
 #[cfg(target_os = "none")]

@@ -43,6 +43,24 @@ struct Holds {
 /// # Errors
 /// Something was refused; everything that was opened is closed again, and no guest has run.
 pub fn run(run: Run, features: Features, entry_ticks: u64) -> Result<bool, Refused> {
+    let done = execute(run, features, entry_ticks)?;
+    Ok(sum_up(done.failures, done.sets_opened))
+}
+
+/// What a run came to.
+pub(super) struct Done {
+    /// What did not hold, a sentence each.
+    pub(super) failures: Vec<String>,
+    /// Device sets that were opened.
+    pub(super) sets_opened: u32,
+    /// Ticks from entry to first instruction, by the guests' names.
+    pub(super) starts: Vec<(String, u64)>,
+    /// Ticks of that which went into waits, for every guest: all start together.
+    pub(super) waited: u64,
+}
+
+/// All of [`run`] but its summary.
+pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<Done, Refused> {
     let table = run.table;
     let (mut holds, mut holdings, mut partitions) = (Vec::new(), Vec::new(), Vec::new());
     for ready in run.guests {
@@ -64,6 +82,7 @@ pub fn run(run: Run, features: Features, entry_ticks: u64) -> Result<bool, Refus
             }
         }
     }
+    let (waited, mut starts) = (clock::waited(), Vec::new());
     for (hold, partition) in holds.iter().zip(partitions) {
         log::info!("{} starts on CPU {}", hold.guest.name, hold.cpu);
         if MAILBOXES.send(hold.cpu, partition).is_err() {
@@ -87,6 +106,7 @@ pub fn run(run: Run, features: Features, entry_ticks: u64) -> Result<bool, Refus
                 if let Some(table) = table {
                     faults::poll(table, &holdings, nanoseconds(now));
                 }
+                starts.push((hold.guest.name.clone(), partition.start_ticks()));
                 finish(table, hold, &partition, &mut failures);
             }
         }
@@ -113,7 +133,12 @@ pub fn run(run: Run, features: Features, entry_ticks: u64) -> Result<bool, Refus
         ));
     }
     let sets_opened = holds.iter().map(|hold| hold.sets).sum();
-    Ok(sum_up(failures, sets_opened))
+    Ok(Done {
+        failures,
+        sets_opened,
+        starts,
+        waited,
+    })
 }
 
 fn nanoseconds(ticks: u64) -> u64 {
@@ -224,7 +249,8 @@ fn finish(
     }));
 }
 
-fn sum_up(failures: Vec<String>, sets_opened: u32) -> bool {
+/// Says how the run was, and whether everything held.
+pub(super) fn sum_up(failures: Vec<String>, sets_opened: u32) -> bool {
     for failure in &failures {
         log::error!("{failure}");
     }

@@ -40,58 +40,65 @@ pub fn serve(cpu: CpuIndex) -> ! {
 }
 
 fn run(cpu: CpuIndex, partition: &mut Partition) -> Ending {
+    partition.started = clock::ticks();
+    let mut armed = None;
+    loop {
+        if let Some(ending) = step(cpu, partition, &mut armed) {
+            return ending;
+        }
+    }
+}
+
+/// Into the guest, out of it, and its exit answered. `armed` is when this CPU's timer comes for the guest.
+pub(super) fn step(cpu: CpuIndex, partition: &mut Partition, armed: &mut Option<u64>) -> Option<Ending> {
     let Partition {
         name,
         vcpu,
         platform,
         functions,
         backend,
-        started,
         ..
     } = partition;
-    *started = clock::ticks();
-    let mut armed = None;
-    loop {
-        while let Some(vector) = interrupts::take(cpu) {
-            if let Some(vector) = backend.guest_vector(vector) {
-                platform.interrupt(vector);
-            }
+    while let Some(vector) = interrupts::take(cpu) {
+        if let Some(vector) = backend.guest_vector(vector) {
+            platform.interrupt(vector);
         }
-        if MAILBOXES.stopped(cpu) {
-            return Ending::Deadline;
-        }
-        platform.before_entry(vcpu, clock::ticks());
-        let deadline = platform.next_deadline();
-        if deadline != armed {
-            arm(deadline, clock::ticks());
-            armed = deadline;
-        }
-        let exit = vcpu.run();
-        let emit = |line: &str| console::line(format_args!("[{name}] {line}"));
-        match platform.handle(
-            exit,
-            vcpu,
-            &mut functions.with(backend),
-            clock::ticks(),
-            cpuid,
-            emit,
-        ) {
-            Verdict::Resume => {}
-            Verdict::Stop(end) => return Ending::Guest(end),
-            Verdict::Halt => {
-                let now = clock::ticks();
-                if !platform.wakes(now) && !interrupts::any(cpu) {
-                    let limit = now + clock::micros(HALT_LIMIT_US);
-                    let until = platform
-                        .next_deadline()
-                        .map_or(limit, |deadline| deadline.min(limit));
-                    arm(Some(until), now);
-                    armed = None;
-                    interrupts::wait();
-                }
+    }
+    if MAILBOXES.stopped(cpu) {
+        return Some(Ending::Deadline);
+    }
+    platform.before_entry(vcpu, clock::ticks());
+    let deadline = platform.next_deadline();
+    if deadline != *armed {
+        arm(deadline, clock::ticks());
+        *armed = deadline;
+    }
+    let exit = vcpu.run();
+    let emit = |line: &str| console::line(format_args!("[{name}] {line}"));
+    match platform.handle(
+        exit,
+        vcpu,
+        &mut functions.with(backend),
+        clock::ticks(),
+        cpuid,
+        emit,
+    ) {
+        Verdict::Resume => {}
+        Verdict::Stop(end) => return Some(Ending::Guest(end)),
+        Verdict::Halt => {
+            let now = clock::ticks();
+            if !platform.wakes(now) && !interrupts::any(cpu) {
+                let limit = now + clock::micros(HALT_LIMIT_US);
+                let until = platform
+                    .next_deadline()
+                    .map_or(limit, |deadline| deadline.min(limit));
+                arm(Some(until), now);
+                *armed = None;
+                interrupts::wait();
             }
         }
     }
+    None
 }
 
 /// Has this CPU's timer come at `deadline`, or not at all.
