@@ -2,7 +2,14 @@
 #![expect(unsafe_code, reason = "memory-mapped registers")]
 
 use super::{CpuIndex, MAX_CPUS};
+
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use spec::lapic::register::{
+    EOI, ICR_HIGH, ICR_LOW, ID, LVT_ERROR, LVT_LINT0, LVT_LINT1, LVT_TIMER, SPURIOUS, TIMER_CURRENT,
+    TIMER_DIVIDE, TIMER_INITIAL,
+};
+use spec::lapic::{BASE, Command, LVT_MASKED, SPURIOUS_ENABLE, delivery};
+use spec::msr;
 use x86_64::registers::model_specific::Msr;
 
 /// Vector of spurious interrupts: never acknowledged.
@@ -12,27 +19,7 @@ pub const TIMER_VECTOR: u8 = 0xfe;
 /// Vector by which another CPU is made to look at what changed.
 pub const KICK_VECTOR: u8 = 0xfd;
 
-const APIC_BASE_MSR: u32 = 0x1b;
-const BASE: usize = 0xfee0_0000;
-const ID: usize = 0x20;
-const EOI: usize = 0xb0;
-const SPURIOUS: usize = 0xf0;
-const ICR_LOW: usize = 0x300;
-const ICR_HIGH: usize = 0x310;
-const TIMER_LVT: usize = 0x320;
-const LINT0: usize = 0x350;
-const LINT1: usize = 0x360;
-const ERROR_LVT: usize = 0x370;
-const TIMER_INITIAL: usize = 0x380;
-const TIMER_CURRENT: usize = 0x390;
-const TIMER_DIVIDE: usize = 0x3e0;
-
-const MASKED: u32 = 1 << 16;
 const DIVIDE_BY_1: u32 = 0b1011;
-const ICR_PENDING: u32 = 1 << 12;
-const ICR_ASSERT: u32 = 1 << 14;
-const ICR_INIT: u32 = 5 << 8;
-const ICR_STARTUP: u32 = 6 << 8;
 /// Polls until an IPI counts as not delivered.
 const IPI_POLLS: u32 = 1_000_000;
 
@@ -42,14 +29,14 @@ static ID_OF: [AtomicU8; MAX_CPUS] = [const { AtomicU8::new(0) }; MAX_CPUS];
 /// Timer ticks in 10 ms.
 static TIMER_RATE: AtomicU32 = AtomicU32::new(0);
 
-fn read(offset: usize) -> u32 {
+fn read(offset: u16) -> u32 {
     // SAFETY: every CPU's local APIC is at its reset address, mapped uncached; registers are 32 bits, 16 bytes apart.
-    unsafe { ((BASE + offset) as *const u32).read_volatile() }
+    unsafe { ((BASE + u64::from(offset)) as *const u32).read_volatile() }
 }
 
-fn write(offset: usize, value: u32) {
+fn write(offset: u16, value: u32) {
     // SAFETY: as for `read`; none of the writes here touches memory.
-    unsafe { ((BASE + offset) as *mut u32).write_volatile(value) }
+    unsafe { ((BASE + u64::from(offset)) as *mut u32).write_volatile(value) }
 }
 
 /// APIC id of the running CPU.
@@ -80,13 +67,13 @@ pub(super) fn claim(index: CpuIndex) {
 
 /// Turns the APIC on, everything local masked.
 pub(super) fn enable() {
-    let mut base = Msr::new(APIC_BASE_MSR);
+    let mut base = Msr::new(msr::APIC_BASE);
     // SAFETY: bit 11 enables, bit 10 (x2APIC) stays off; the address is the reset address, which is kept.
     unsafe { base.write(base.read() | 1 << 11) };
-    for lvt in [TIMER_LVT, LINT0, LINT1, ERROR_LVT] {
-        write(lvt, MASKED);
+    for lvt in [LVT_TIMER, LVT_LINT0, LVT_LINT1, LVT_ERROR] {
+        write(lvt, LVT_MASKED);
     }
-    write(SPURIOUS, 1 << 8 | u32::from(SPURIOUS_VECTOR));
+    write(SPURIOUS, SPURIOUS_ENABLE | u32::from(SPURIOUS_VECTOR));
     write(TIMER_DIVIDE, DIVIDE_BY_1);
 }
 
@@ -96,15 +83,15 @@ pub fn end_of_interrupt() {
 }
 
 /// Sends `command` to the APIC `to`. Returns whether it left within the bound.
-fn ipi(to: u8, command: u32) -> bool {
+fn ipi(to: u8, command: Command) -> bool {
     write(ICR_HIGH, u32::from(to) << 24);
-    write(ICR_LOW, command);
-    (0..IPI_POLLS).any(|_| read(ICR_LOW) & ICR_PENDING == 0)
+    write(ICR_LOW, command.with_assert(true).into_bits());
+    (0..IPI_POLLS).any(|_| !Command::from_bits(read(ICR_LOW)).pending())
 }
 
 /// Sends `vector` to `cpu`. Returns whether it left.
 pub fn send(cpu: CpuIndex, vector: u8) -> bool {
-    ipi(id_of(cpu), ICR_ASSERT | u32::from(vector))
+    ipi(id_of(cpu), Command::new().with_vector(vector))
 }
 
 /// Makes `cpu` leave its guest and look again.
@@ -114,17 +101,20 @@ pub fn kick(cpu: CpuIndex) -> bool {
 
 /// INIT to the APIC `to`.
 pub(super) fn init(to: u8) -> bool {
-    ipi(to, ICR_INIT | ICR_ASSERT)
+    ipi(to, Command::new().with_delivery(delivery::INIT))
 }
 
 /// STARTUP to the APIC `to`, at the page `page` below 1 MiB.
 pub(super) fn startup(to: u8, page: u8) -> bool {
-    ipi(to, ICR_STARTUP | ICR_ASSERT | u32::from(page))
+    ipi(
+        to,
+        Command::new().with_delivery(delivery::START_UP).with_vector(page),
+    )
 }
 
 /// Measures the timer against the time-stamp counter over 10 ms.
 pub fn calibrate_timer() {
-    write(TIMER_LVT, MASKED | u32::from(TIMER_VECTOR));
+    write(LVT_TIMER, LVT_MASKED | u32::from(TIMER_VECTOR));
     write(TIMER_INITIAL, u32::MAX);
     super::clock::delay(10_000);
     TIMER_RATE.store(u32::MAX - read(TIMER_CURRENT), Ordering::Relaxed);
@@ -137,7 +127,7 @@ pub fn arm_timer(ticks: u64) {
     let per_10ms = super::clock::khz().saturating_mul(10).max(1);
     let count =
         (u128::from(ticks) * u128::from(rate) / u128::from(per_10ms)).clamp(1, u128::from(u32::MAX)) as u32;
-    write(TIMER_LVT, u32::from(TIMER_VECTOR));
+    write(LVT_TIMER, u32::from(TIMER_VECTOR));
     write(TIMER_INITIAL, count);
 }
 
