@@ -91,11 +91,11 @@ fn groups(topology: &Topology) -> BTreeMap<Bdf, u32> {
     let endpoints: Vec<Bdf> = first.keys().copied().collect();
     endpoints
         .into_iter()
-        .filter_map(|bdf| {
+        .map(|bdf| {
             let number = *numbers
                 .entry(root(&first, bdf))
                 .or_insert_with(|| next.next().unwrap_or(u32::MAX));
-            Some((bdf, number))
+            (bdf, number)
         })
         .collect()
 }
@@ -136,5 +136,148 @@ pub fn refusal(guest: &str, refusal: &cohort::Refusal) -> Refusal {
         device: device.map(pci),
         missing,
         text: format!("{refusal}{fix}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use vfio_core::Owner;
+    use vfio_core::cohort::Terms;
+    use vfio_core::pci::{
+        Acs, AcsCapability, BusRange, Function as CoreFunction, NotAssignable, PortKind, ResetMethods,
+    };
+
+    const TERMS: Terms = Terms {
+        interrupts_isolated: false,
+        allow_unsafe_interrupts: true,
+    };
+
+    fn bdf(text: &str) -> Bdf {
+        text.parse().unwrap()
+    }
+
+    /// 00:02.0 alone; 01:00.* in one slot that ACS splits into two groups; 02:00.* in one slot and one group.
+    fn topology() -> Topology {
+        let port = |at, bus| CoreFunction {
+            buses: Some(BusRange {
+                secondary: bus,
+                subordinate: bus,
+            }),
+            acs: Some(AcsCapability::enabled(Acs::PORT)),
+            ..CoreFunction::new(bdf(at), PortKind::RootPort)
+        };
+        let function = |at, parent: Option<&str>, acs, resets| CoreFunction {
+            parent: parent.map(bdf),
+            acs,
+            resets,
+            ..CoreFunction::new(bdf(at), PortKind::Endpoint)
+        };
+        let (first, second) = (Some("00:1c.0"), Some("00:1d.0"));
+        let isolated = Some(AcsCapability::enabled(Acs::FUNCTION));
+        Topology::new(vec![
+            function("00:02.0", None, None, ResetMethods::FLR),
+            port("00:1c.0", 1),
+            port("00:1d.0", 2),
+            function("01:00.0", first, isolated, ResetMethods::BUS),
+            function("01:00.1", first, isolated, ResetMethods::BUS),
+            function("02:00.0", second, None, ResetMethods::BUS),
+            CoreFunction {
+                not_assignable: Some(NotAssignable::NoIommu),
+                ..function("02:00.1", second, None, ResetMethods::BUS)
+            },
+        ])
+        .unwrap()
+    }
+
+    #[test]
+    fn groups_are_counted_by_their_first_members() {
+        let groups = groups(&topology());
+        let of = |text| groups[&bdf(text)];
+        assert_eq!((of("00:02.0"), of("01:00.0"), of("01:00.1")), (0, 1, 2));
+        assert_eq!((of("02:00.0"), of("02:00.1")), (3, 3));
+        assert_eq!(groups.len(), 5, "bridges have none");
+    }
+
+    #[test]
+    fn a_machine_is_reported_device_by_device_and_cohort_by_cohort() {
+        let topology = topology();
+        let cohorts = Cohorts::new(&topology);
+        let slot = cohorts.cohort_of(bdf("01:00.0").into()).unwrap().id();
+        let records = machine(
+            &[],
+            &topology,
+            &cohorts,
+            |id| (id == slot).then(|| String::from("web")),
+            |_| String::from("in quarantine"),
+        );
+        let devices: Vec<&Device> = records
+            .iter()
+            .filter_map(|record| match record {
+                Record::Device(device) => Some(device),
+                _ => None,
+            })
+            .collect();
+        let reported: Vec<&Cohort> = records
+            .iter()
+            .filter_map(|record| match record {
+                Record::Cohort(cohort) => Some(cohort),
+                _ => None,
+            })
+            .collect();
+        assert_eq!((devices.len(), reported.len()), (5, 3));
+        let device = |text| *devices.iter().find(|device| device.bdf == bdf(text)).unwrap();
+        assert_eq!(device("00:02.0").reset, "flr");
+        assert_eq!(device("01:00.1").reset, "bus reset by 0000:00:1c.0");
+        assert_eq!(
+            device("00:02.0").id,
+            (u16::MAX, u16::MAX),
+            "discovery did not find it"
+        );
+        assert!(device("02:00.1").not_assignable.is_some());
+        assert_eq!(device("02:00.0").not_assignable, None);
+        let ids: BTreeSet<u32> = reported.iter().map(|cohort| cohort.id).collect();
+        assert_eq!(ids, BTreeSet::from([0, 1, 2]));
+        for cohort in &reported {
+            for member in &cohort.members {
+                let found = devices.iter().find(|device| device.bdf == *member).unwrap();
+                assert_eq!(found.cohort, cohort.id, "{member}");
+            }
+            let is_slot = cohort.members == [bdf("01:00.0"), bdf("01:00.1")];
+            assert_eq!(cohort.owner.as_deref(), is_slot.then_some("web"));
+            assert_eq!(cohort.because.is_empty(), cohort.members.len() == 1);
+        }
+    }
+
+    #[test]
+    fn half_a_cohort_is_refused_with_what_to_add() {
+        let cohorts = Cohorts::new(&topology());
+        let half = cohorts
+            .plan_open(Owner::Guest(0), &[bdf("01:00.0").into()], TERMS)
+            .unwrap_err();
+        let refusal = refusal("web", &half);
+        assert_eq!(
+            refusal.text,
+            "0000:01:00.1 must come with 0000:01:00.0: both are reset by slot 0000:01:00; \
+             add \"0000:01:00.1\" to its devices"
+        );
+        assert_eq!(refusal.guest.as_deref(), Some("web"));
+        assert_eq!(refusal.missing, [bdf("01:00.1")]);
+        assert!(refusal.device.is_some());
+    }
+
+    #[test]
+    fn a_refusal_that_nothing_added_could_cure_says_nothing_of_adding() {
+        let cohorts = Cohorts::new(&topology());
+        for (device, named) in [("02:00.0", "02:00.1"), ("00:1f.0", "00:1f.0")] {
+            let refused = cohorts
+                .plan_open(Owner::Guest(0), &[bdf(device).into()], TERMS)
+                .unwrap_err();
+            let refusal = refusal("web", &refused);
+            assert_eq!(refusal.text, refused.to_string());
+            assert_eq!(refusal.missing, []);
+            assert!(refusal.text.contains(named), "{}", refusal.text);
+        }
     }
 }

@@ -51,7 +51,10 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
         }
         registers.set_u16(found.offset + msix::CONTROL, masked & !msix::FUNCTION_MASK);
         let now = registers.u16(found.offset + msix::CONTROL);
-        if now & msix::ENABLE == 0 {
+        // What is gone reads as all ones, in the table too, where that looks masked.
+        if now == u16::MAX {
+            Err(Fault::Gone)
+        } else if now & msix::ENABLE == 0 {
             Err(Fault::Rejected)
         } else {
             Ok(())

@@ -7,6 +7,8 @@ mod interrupts;
 #[cfg(target_os = "none")]
 mod machine;
 mod platform;
+#[cfg(test)]
+pub(crate) mod tests;
 
 #[cfg(target_os = "none")]
 pub use machine::{MachineAssigner, TakeOverError, take_over};

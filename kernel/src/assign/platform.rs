@@ -219,10 +219,11 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> DeviceOps for Assigne
     /// The registers answer from now on; bus mastering is the guest's to turn on.
     fn open_device(&self, device: DeviceId, _: Owner) -> Result<(), Fault> {
         let function = self.known(device)?;
+        // What is gone reads as all ones, which looks as if it obeyed.
+        self.alive(function)?;
         if pci::set_memory_decode(&self.config, function.bdf, true) || function.bars.is_empty() {
             Ok(())
         } else {
-            self.alive(function)?;
             // Functions without memory BARs may hardwire the bit to zero.
             if function.bars.iter().any(pci::Bar::is_memory) {
                 Err(Fault::Rejected)

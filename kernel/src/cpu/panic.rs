@@ -68,7 +68,11 @@ fn backtrace(rip: u64, mut rbp: u64) {
         console::last_words(format_args!("  at {rip:#x}"));
     }
     for _ in 0..DEPTH {
-        if rbp % 8 != 0 || rbp < image.start || rbp + 16 > image.end || paging::rights(rbp).is_none() {
+        if !rbp.is_multiple_of(8)
+            || rbp < image.start
+            || rbp + 16 > image.end
+            || paging::rights(rbp).is_none()
+        {
             break;
         }
         // SAFETY: aligned, mapped, inside the image, where stacks lie.

@@ -102,6 +102,7 @@ boot_long:
 
 /// First Rust function: turns what PVH left into [`BootInfo`] and boots.
 #[unsafe(no_mangle)]
+#[expect(clippy::panic, reason = "nothing can be done without a memory map")]
 extern "C" fn pvh_long_entry(start_info: u32) -> ! {
     let ticks = crate::cpu::clock::ticks();
     crate::memory::heap::init();

@@ -110,7 +110,7 @@ impl FreeMemory {
         let end = at
             .checked_add(bytes)
             .ok_or(MemoryError::Alignment { at, bytes })?;
-        if bytes == 0 || at % LARGE != 0 || bytes % LARGE != 0 {
+        if bytes == 0 || !at.is_multiple_of(LARGE) || !bytes.is_multiple_of(LARGE) {
             return Err(MemoryError::Alignment { at, bytes });
         }
         if !self
@@ -134,7 +134,7 @@ impl FreeMemory {
     /// # Errors
     /// [`MemoryError::Alignment`] or [`MemoryError::Exhausted`]; nothing is taken then.
     pub fn take(&mut self, bytes: u64) -> Result<u64, MemoryError> {
-        if bytes == 0 || bytes % LARGE != 0 {
+        if bytes == 0 || !bytes.is_multiple_of(LARGE) {
             return Err(MemoryError::Alignment { at: 0, bytes });
         }
         let huge = if bytes >= 1 << 30 { 1 << 30 } else { LARGE };
@@ -245,7 +245,7 @@ mod tests {
             kind: Kind::Usable,
         };
         let mut free = FreeMemory::new(&[top, empty], &[]);
-        assert!(free.take(u64::MAX & !(LARGE - 1)).is_err());
+        assert!(free.take(!(LARGE - 1)).is_err());
         assert!(free.take_at(u64::MAX - LARGE + 1, LARGE * 2).is_err());
         assert!(free.take_at(LARGE + 5, LARGE).is_err());
     }

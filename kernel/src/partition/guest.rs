@@ -102,8 +102,8 @@ impl Partition {
         }
         let mut msrs = MsrPermissions::deny_all();
         direct_msrs().for_each(|msr| msrs.allow(msr));
-        let ports = Arc::new(IoPermissions::deny_all());
-        let mut vcpu = SvmVcpu::new(tables.root().0, ports, Arc::new(msrs), features.nrip_save);
+        let ports = Arc::from(IoPermissions::deny_all());
+        let mut vcpu = SvmVcpu::new(tables.root().0, ports, Arc::from(msrs), features.nrip_save);
         vcpu.reset(EntryState {
             eip: entry.eip,
             ebx: entry.ebx,

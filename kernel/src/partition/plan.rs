@@ -58,3 +58,96 @@ pub fn owner_of(config: &Config, members: &[DeviceId]) -> Option<alloc::string::
     };
     config.guests.iter().find(names).map(|guest| guest.name.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assign::tests::fixture::{Fixture, LEGACY, NVME, PAIR, bdf, id};
+    use alloc::string::String;
+    use cohort_abi::bundle::{Expect, Guest, Image, Mode};
+
+    fn config(guests: &[(&str, &[&str])]) -> Config {
+        let guests = guests.iter().map(|(name, devices)| Guest {
+            name: String::from(*name),
+            cpus: Vec::new(),
+            memory: 2 << 20,
+            memory_at: None,
+            image: Image { offset: 0, len: 0 },
+            cmdline: String::new(),
+            devices: devices.iter().map(|text| bdf(text)).collect(),
+            expect: Expect::Any,
+        });
+        Config {
+            mode: Mode::Run,
+            allow_unsafe_interrupts: true,
+            deadline_ms: 0,
+            guests: guests.collect(),
+        }
+    }
+
+    #[test]
+    fn each_guest_gets_a_plan_for_whole_cohorts_and_one_without_devices_none() {
+        let fixture = Fixture::new();
+        let table = fixture.table();
+        let devices = [NVME, LEGACY[1], LEGACY[0]];
+        let config = config(&[("rogue", &PAIR), ("idle", &[]), ("storage", &devices)]);
+        let plans = plans(&table, &config).unwrap();
+        let counts: Vec<_> = plans
+            .iter()
+            .map(|plan| plan.as_ref().map(|plan| (plan.owner(), plan.cohorts().count())))
+            .collect();
+        assert_eq!(
+            counts,
+            [Some((Owner::Guest(0), 1)), None, Some((Owner::Guest(2), 2))]
+        );
+    }
+
+    #[test]
+    fn two_guests_cannot_have_one_cohort() {
+        let fixture = Fixture::new();
+        let table = fixture.table();
+        let refusals = plans(&table, &config(&[("first", &PAIR), ("second", &PAIR)])).unwrap_err();
+        assert_eq!(refusals.len(), 1);
+        assert_eq!(refusals[0].guest.as_deref(), Some("second"));
+        assert_eq!(refusals[0].device, Some(bdf(PAIR[0])));
+        assert!(refusals[0].text.contains("belongs to"), "{}", refusals[0].text);
+    }
+
+    #[test]
+    fn a_cohort_cannot_be_divided_between_guests_and_both_are_told() {
+        let fixture = Fixture::new();
+        let table = fixture.table();
+        let before = fixture.machine.bytes();
+        let refusals = plans(&table, &config(&[("one", &PAIR[..1]), ("two", &PAIR[1..])])).unwrap_err();
+        let found: Vec<_> = refusals
+            .iter()
+            .map(|refusal| (refusal.guest.as_deref(), refusal.missing.as_slice()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (Some("one"), &[bdf(PAIR[1])][..]),
+                (Some("two"), &[bdf(PAIR[0])][..])
+            ]
+        );
+        assert_eq!(fixture.machine.bytes(), before, "nothing was touched");
+    }
+
+    #[test]
+    fn interrupts_that_nothing_isolates_need_the_users_word() {
+        let fixture = Fixture::new();
+        let table = fixture.table();
+        let mut config = config(&[("storage", &[NVME])]);
+        config.allow_unsafe_interrupts = false;
+        let refusals = plans(&table, &config).unwrap_err();
+        assert!(refusals[0].text.contains("allow-unsafe-interrupts = true"));
+    }
+
+    #[test]
+    fn a_cohort_is_the_guests_that_names_a_member() {
+        let config = config(&[("idle", &[]), ("rogue", &PAIR), ("storage", &[NVME])]);
+        assert_eq!(owner_of(&config, &[id(PAIR[1])]).as_deref(), Some("rogue"));
+        assert_eq!(owner_of(&config, &[id(NVME)]).as_deref(), Some("storage"));
+        assert_eq!(owner_of(&config, &[id(LEGACY[0])]), None);
+    }
+}

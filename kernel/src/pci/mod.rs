@@ -16,7 +16,7 @@ mod resources;
 mod saved;
 mod scan;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod topology;
 mod virtio;
 

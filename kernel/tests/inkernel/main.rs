@@ -6,7 +6,8 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![cfg_attr(
     target_os = "none",
-    expect(unsafe_code, reason = "tests of the machine itself")
+    expect(unsafe_code, reason = "tests of the machine itself"),
+    expect(clippy::panic, reason = "how a test fails, and one way to die")
 )]
 
 #[cfg(not(target_os = "none"))]

@@ -26,8 +26,8 @@ fn guest(code: &[u8]) -> (SvmVcpu, *mut Page) {
         below = table as *mut Page as u64;
     }
     let (ports, msrs) = (
-        Arc::new(IoPermissions::deny_all()),
-        Arc::new(MsrPermissions::deny_all()),
+        Arc::from(IoPermissions::deny_all()),
+        Arc::from(MsrPermissions::deny_all()),
     );
     let mut vcpu = SvmVcpu::new(below, ports, msrs, features.nrip_save);
     vcpu.reset(EntryState { eip: 0, ebx: 0x1234 });

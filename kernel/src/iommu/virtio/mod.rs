@@ -17,7 +17,7 @@ mod pci;
 mod properties;
 mod request;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use channel::{CONFIG_BYTES, Channel, ChannelError, FAULT_BYTES, MAX_MESSAGE};
 pub use domain::Geometry;

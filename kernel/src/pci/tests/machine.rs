@@ -9,22 +9,22 @@ use vfio_core::pci::Bdf;
 
 /// What a function does beyond remembering.
 #[derive(Clone, Default)]
-pub(in crate::pci) struct Model {
-    pub(in crate::pci) bytes: Vec<u8>,
+pub(crate) struct Model {
+    pub(crate) bytes: Vec<u8>,
     /// Writable bits of each 32-bit register; nothing is writable by default.
     writable: BTreeMap<u16, u32>,
     /// Reads as absent until then.
-    pub(in crate::pci) absent_until: u64,
+    pub(crate) absent_until: u64,
     /// How long a reset keeps it silent, in nanoseconds; for ever if `u64::MAX`.
-    pub(in crate::pci) reset_takes: u64,
-    pub(in crate::pci) resets: u32,
+    pub(crate) reset_takes: u64,
+    pub(crate) resets: u32,
     defaults: Vec<u8>,
     next_capability: u16,
     last_extended: u16,
 }
 
 impl Model {
-    pub(in crate::pci) fn new(vendor: u16, device: u16, class: u32, layout: u8) -> Self {
+    pub(crate) fn new(vendor: u16, device: u16, class: u32, layout: u8) -> Self {
         let mut model = Self {
             bytes: vec![0; 4096],
             next_capability: 0x40,
@@ -45,18 +45,18 @@ impl Model {
         model
     }
 
-    pub(in crate::pci) fn endpoint() -> Self {
+    pub(crate) fn endpoint() -> Self {
         Self::new(0x1b36, 0x0010, 0x01_0802, 0)
     }
 
-    pub(in crate::pci) fn bridge(port_type: Option<u16>, secondary: u8, subordinate: u8) -> Self {
+    pub(crate) fn bridge(port_type: Option<u16>, secondary: u8, subordinate: u8) -> Self {
         let mut model = Self::new(0x1b36, 0x000c, 0x06_0400, 1);
         model.bytes[usize::from(header::SECONDARY_BUS)] = secondary;
         model.bytes[usize::from(header::SUBORDINATE_BUS)] = subordinate;
         port_type.map_or(model.clone(), |port_type| model.express(port_type, 0))
     }
 
-    pub(in crate::pci) fn multi_function(mut self) -> Self {
+    pub(crate) fn multi_function(mut self) -> Self {
         self.bytes[usize::from(header::HEADER_TYPE)] |= 0x80;
         self
     }
@@ -65,16 +65,16 @@ impl Model {
         u32::from_le_bytes(self.bytes[usize::from(offset)..][..4].try_into().unwrap())
     }
 
-    pub(in crate::pci) fn put16(&mut self, offset: u16, value: u16) {
+    pub(crate) fn put16(&mut self, offset: u16, value: u16) {
         self.bytes[usize::from(offset)..][..2].copy_from_slice(&value.to_le_bytes());
     }
 
-    pub(in crate::pci) fn put32(&mut self, offset: u16, value: u32) {
+    pub(crate) fn put32(&mut self, offset: u16, value: u32) {
         self.bytes[usize::from(offset)..][..4].copy_from_slice(&value.to_le_bytes());
     }
 
     /// A BAR of `size` bytes with the low bits `flags`; a 64-bit one takes two registers.
-    pub(in crate::pci) fn bar(mut self, index: u16, flags: u32, size: u64, address: u64) -> Self {
+    pub(crate) fn bar(mut self, index: u16, flags: u32, size: u64, address: u64) -> Self {
         let offset = header::BAR0 + 4 * index;
         let mask = !(size - 1);
         let low = if flags & 1 != 0 { 0x3 } else { 0xf };
@@ -88,7 +88,7 @@ impl Model {
     }
 
     /// Appends a capability; `body` follows id and next.
-    pub(in crate::pci) fn capability(mut self, id: u8, body: &[u8]) -> Self {
+    pub(crate) fn capability(mut self, id: u8, body: &[u8]) -> Self {
         let at = self.next_capability;
         self.put16(header::STATUS, 1 << 4);
         let mut link = usize::from(header::CAPABILITIES);
@@ -102,7 +102,7 @@ impl Model {
         self
     }
 
-    pub(in crate::pci) fn express(mut self, port_type: u16, device_capabilities: u32) -> Self {
+    pub(crate) fn express(mut self, port_type: u16, device_capabilities: u32) -> Self {
         let at = self.next_capability;
         let mut body = [0; 0x3a];
         body[..2].copy_from_slice(&(port_type << 4 | 2).to_le_bytes());
@@ -112,7 +112,7 @@ impl Model {
         self.capability(0x10, &body)
     }
 
-    pub(in crate::pci) fn extended(mut self, id: u16, body: &[u32]) -> Self {
+    pub(crate) fn extended(mut self, id: u16, body: &[u32]) -> Self {
         let at = match self.last_extended {
             0 => 0x100,
             last => {
@@ -131,14 +131,14 @@ impl Model {
     }
 
     /// ACS that can do `able`, all off.
-    pub(in crate::pci) fn acs(self, able: u16) -> Self {
+    pub(crate) fn acs(self, able: u16) -> Self {
         let mut model = self.extended(0x000d, &[able.into()]);
         let at = model.last_extended;
         model.writable.insert(at + 4, u32::from(able) << 16);
         model
     }
 
-    pub(in crate::pci) fn writable(mut self, offset: u16, mask: u32) -> Self {
+    pub(crate) fn writable(mut self, offset: u16, mask: u32) -> Self {
         self.writable.insert(offset, mask);
         self
     }
@@ -151,20 +151,20 @@ impl Model {
 }
 
 /// The machine, with its own time.
-pub(in crate::pci) struct Machine {
-    pub(in crate::pci) functions: RefCell<BTreeMap<Bdf, Model>>,
-    pub(in crate::pci) time: Cell<u64>,
-    pub(in crate::pci) accesses: Cell<u64>,
+pub(crate) struct Machine {
+    pub(crate) functions: RefCell<BTreeMap<Bdf, Model>>,
+    pub(crate) time: Cell<u64>,
+    pub(crate) accesses: Cell<u64>,
     /// While a function is being sized it must not decode: set if it did.
-    pub(in crate::pci) sized_while_decoding: Cell<bool>,
-    pub(in crate::pci) feature_bits: Cell<u64>,
+    pub(crate) sized_while_decoding: Cell<bool>,
+    pub(crate) feature_bits: Cell<u64>,
     /// A bus reset takes the link of the port down for good.
-    pub(in crate::pci) link_drops: Cell<bool>,
+    pub(crate) link_drops: Cell<bool>,
     feature_select: Cell<u32>,
 }
 
 impl Machine {
-    pub(in crate::pci) fn new(functions: impl IntoIterator<Item = (Bdf, Model)>) -> Self {
+    pub(crate) fn new(functions: impl IntoIterator<Item = (Bdf, Model)>) -> Self {
         let functions = functions.into_iter().map(|(bdf, mut model)| {
             // What a reset leaves: identity and capabilities, but no addresses, no bus numbers, no command bits.
             model.defaults = model.bytes.clone();
@@ -185,7 +185,7 @@ impl Machine {
         }
     }
 
-    pub(in crate::pci) fn bytes(&self) -> BTreeMap<Bdf, Vec<u8>> {
+    pub(crate) fn bytes(&self) -> BTreeMap<Bdf, Vec<u8>> {
         self.functions
             .borrow()
             .iter()

@@ -1,6 +1,6 @@
 //! Discovery and resets against a machine that keeps to the specification, and against ones that do not.
 
-mod machine;
+pub(crate) mod machine;
 mod resets;
 
 use super::*;

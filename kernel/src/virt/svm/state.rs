@@ -47,8 +47,8 @@ pub struct SvmVcpu {
     )]
     pub(super) host: Box<Vmcb>,
     /// Kept alive for the hardware, which reads them.
-    _ports: Arc<Box<IoPermissions>>,
-    _msrs: Arc<Box<MsrPermissions>>,
+    _ports: Arc<IoPermissions>,
+    _msrs: Arc<MsrPermissions>,
     nrip_save: bool,
 }
 
@@ -58,8 +58,8 @@ impl SvmVcpu {
     #[must_use]
     pub fn new(
         nested_root: u64,
-        ports: Arc<Box<IoPermissions>>,
-        msrs: Arc<Box<MsrPermissions>>,
+        ports: Arc<IoPermissions>,
+        msrs: Arc<MsrPermissions>,
         nrip_save: bool,
     ) -> Self {
         let mut vmcb = Box::new(Vmcb::EMPTY);
@@ -144,6 +144,10 @@ impl SvmVcpu {
     }
 
     /// Takes in what the processor left, and says why it did.
+    #[cfg_attr(
+        not(any(test, target_os = "none")),
+        expect(dead_code, reason = "only bare metal enters a guest")
+    )]
     pub(super) fn finish(&mut self) -> Exit {
         let vmcb = &mut *self.vmcb;
         vmcb.tlb_control = 0;
@@ -300,8 +304,8 @@ mod tests {
     fn vcpu() -> SvmVcpu {
         SvmVcpu::new(
             0x1000,
-            Arc::new(IoPermissions::deny_all()),
-            Arc::new(MsrPermissions::deny_all()),
+            Arc::from(IoPermissions::deny_all()),
+            Arc::from(MsrPermissions::deny_all()),
             false,
         )
     }

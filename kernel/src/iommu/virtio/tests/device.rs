@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// How a device breaks the specification, from a given request on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Habit {
+pub(crate) enum Habit {
     /// Not at all.
     Obedient,
     /// Says it wrote another number of bytes.
@@ -28,30 +28,30 @@ pub(super) enum Habit {
 }
 
 /// What the device and the test share.
-pub(super) struct State {
-    pub(super) features: Features,
-    pub(super) config: Config,
-    pub(super) bypass_sticks: bool,
-    pub(super) habit: Habit,
+pub(crate) struct State {
+    pub(crate) features: Features,
+    pub(crate) config: Config,
+    pub(crate) bypass_sticks: bool,
+    pub(crate) habit: Habit,
     /// Requests that are answered well before the habit begins.
-    pub(super) good: u32,
-    pub(super) properties: Vec<u8>,
-    pub(super) existing: Vec<u32>,
-    pub(super) attached: BTreeMap<u32, u32>,
-    pub(super) domains: BTreeMap<u32, BTreeMap<u64, (u64, u64, u32)>>,
-    pub(super) log: Vec<u8>,
-    pub(super) faults: VecDeque<[u8; FAULT_BYTES]>,
-    pub(super) endless_fault: Option<[u8; FAULT_BYTES]>,
-    pub(super) event_error: bool,
-    pub(super) started: bool,
-    pub(super) bypass_off_before_queues: bool,
+    pub(crate) good: u32,
+    pub(crate) properties: Vec<u8>,
+    pub(crate) existing: Vec<u32>,
+    pub(crate) attached: BTreeMap<u32, u32>,
+    pub(crate) domains: BTreeMap<u32, BTreeMap<u64, (u64, u64, u32)>>,
+    pub(crate) log: Vec<u8>,
+    pub(crate) faults: VecDeque<[u8; FAULT_BYTES]>,
+    pub(crate) endless_fault: Option<[u8; FAULT_BYTES]>,
+    pub(crate) event_error: bool,
+    pub(crate) started: bool,
+    pub(crate) bypass_off_before_queues: bool,
     /// As QEMU 7.2: a domain survives with its mappings when its last endpoint attaches elsewhere.
-    pub(super) keeps_domains: bool,
+    pub(crate) keeps_domains: bool,
 }
 
 impl State {
     /// Where an access of `endpoint` ends, with what it may do; by the specification.
-    pub(super) fn translate(&self, endpoint: u32, address: u64) -> Option<(u64, u32)> {
+    pub(crate) fn translate(&self, endpoint: u32, address: u64) -> Option<(u64, u32)> {
         let Some(domain) = self.attached.get(&endpoint) else {
             return (self.config.bypass != 0).then_some((address, 3));
         };
@@ -156,10 +156,10 @@ impl State {
 
 /// The channel that the driver holds; the test keeps the other end.
 #[derive(Clone)]
-pub(super) struct Device(pub(super) Rc<RefCell<State>>);
+pub(crate) struct Device(pub(crate) Rc<RefCell<State>>);
 
 impl Device {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let config = Config {
             page_size_mask: (!0xfffu64).into(),
             input_start: 0.into(),
@@ -190,18 +190,18 @@ impl Device {
         })))
     }
 
-    pub(super) fn set(&self, change: impl FnOnce(&mut State)) -> Self {
+    pub(crate) fn set(&self, change: impl FnOnce(&mut State)) -> Self {
         change(&mut self.0.borrow_mut());
         self.clone()
     }
 }
 
 /// QEMU's x86 machines reserve the interrupt window.
-pub(super) fn msi_region() -> Vec<u8> {
+pub(crate) fn msi_region() -> Vec<u8> {
     property(1, wire::RESV_MEM_MSI, 0xfee0_0000, 0xfeef_ffff)
 }
 
-pub(super) fn property(kind: u16, subtype: u8, start: u64, end: u64) -> Vec<u8> {
+pub(crate) fn property(kind: u16, subtype: u8, start: u64, end: u64) -> Vec<u8> {
     let region = wire::ResvMem {
         header: wire::PropertyHeader {
             kind: kind.into(),
@@ -215,7 +215,7 @@ pub(super) fn property(kind: u16, subtype: u8, start: u64, end: u64) -> Vec<u8> 
     region.as_bytes().to_vec()
 }
 
-pub(super) fn event(reason: u8, flags: u32, endpoint: u32, address: u64) -> [u8; FAULT_BYTES] {
+pub(crate) fn event(reason: u8, flags: u32, endpoint: u32, address: u64) -> [u8; FAULT_BYTES] {
     let fault = wire::Fault {
         reason,
         reserved: [0; 3],

@@ -1,6 +1,6 @@
 //! The driver against devices that keep to the specification: what is denied, what is reached, what is refused.
 
-mod device;
+pub(crate) mod device;
 mod misbehaviour;
 mod model;
 
