@@ -23,7 +23,8 @@ pub const VERSION: u32 = 1;
 
 const HEADER_LEN: usize = 24;
 const CRC_START: usize = 16;
-const CRC32: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+// Sixteen bytes a step: the check of the bundle is a good part of the hypervisor's start.
+static CRC32: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISO_HDLC);
 
 /// What the hypervisor is to do, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -112,12 +112,16 @@ pub(super) fn startup(to: u8, page: u8) -> bool {
     )
 }
 
-/// Measures the timer against the time-stamp counter over 10 ms.
+/// Measures the timer against the time-stamp counter over 1 ms, or what it has become when somebody interrupts.
 pub fn calibrate_timer() {
     write(LVT_TIMER, LVT_MASKED | u32::from(TIMER_VECTOR));
     write(TIMER_INITIAL, u32::MAX);
-    super::clock::delay(10_000);
-    TIMER_RATE.store(u32::MAX - read(TIMER_CURRENT), Ordering::Relaxed);
+    let start = super::clock::ticks();
+    super::clock::delay(1000);
+    let count = u32::MAX - read(TIMER_CURRENT);
+    let took = super::clock::ticks().wrapping_sub(start).max(1);
+    let per_10ms = u128::from(count) * u128::from(super::clock::khz()) * 10 / u128::from(took);
+    TIMER_RATE.store(u32::try_from(per_10ms).unwrap_or(u32::MAX), Ordering::Relaxed);
     write(TIMER_INITIAL, 0);
 }
 

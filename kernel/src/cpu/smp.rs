@@ -109,6 +109,11 @@ pub fn start(others: &[u8]) -> Result<alloc::vec::Vec<bool>, paging::PagingError
     paging::set_executable(PAGE, true)?;
     set(&raw const trampoline_cr3, paging::root());
     let mut up = alloc::vec::Vec::new();
+    // One wait for all of them: nothing says that each needs its own.
+    others.iter().take(MAX_CPUS - 1).for_each(|&apic| {
+        lapic::init(apic);
+    });
+    clock::delay(10_000);
     for (number, &apic) in others.iter().enumerate().take(MAX_CPUS - 1) {
         let index = number + 1;
         set(&raw const trampoline_stack, stack::allocate(STACK_BYTES)? - 8);
@@ -119,16 +124,14 @@ pub fn start(others: &[u8]) -> Result<alloc::vec::Vec<bool>, paging::PagingError
     Ok(up)
 }
 
-/// INIT, then STARTUP up to twice (Intel SDM volume 3, section 9.4.4.1).
+/// STARTUP up to twice, 10 ms after INIT (Intel SDM volume 3, section 9.4.4.1).
 fn start_one(apic: u8, index: CpuIndex) -> bool {
     let came = |ms: u64| {
-        (0..ms * 10).any(|_| {
-            clock::delay(100);
+        (0..ms * 100).any(|_| {
+            clock::delay(10);
             STARTED.load(Ordering::Acquire) as usize == index
         })
     };
-    lapic::init(apic);
-    clock::delay(10_000);
     lapic::startup(apic, (PAGE >> 12) as u8);
     if came(10) {
         return true;

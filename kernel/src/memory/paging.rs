@@ -98,11 +98,10 @@ pub fn init(memory: &[Region]) -> Result<(), PagingError> {
         .unwrap_or(0);
     let top = ram_top.max(4 << 30).next_multiple_of(LARGE).min(LIMIT);
     let image = image();
+    let usable: alloc::vec::Vec<&Region> = memory.iter().filter(|r| r.kind == Kind::Usable).collect();
     let mut at = 0;
     while at < top {
-        let usable = memory
-            .iter()
-            .any(|r| r.kind == Kind::Usable && r.start < at + LARGE && at < r.end);
+        let usable = usable.iter().any(|r| r.start < at + LARGE && at < r.end);
         let flags = if usable || at == 0 { DATA } else { DEVICE };
         if at == 0 || (at < image.end && image.start < at + LARGE) {
             for page in (at..at + LARGE).step_by(SMALL as usize) {
