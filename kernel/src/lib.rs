@@ -1,6 +1,7 @@
 //! The Cohort hypervisor: a library whose logic also builds and tests on the host, and a bare-metal binary.
 //!
-//! Modules that need the bare machine are behind `cfg(target_os = "none")`, and only here.
+//! Modules that need the bare machine are behind `cfg(target_os = "none")` where they are declared, here and in the folders
+//! that have both kinds.
 
 #![cfg_attr(not(test), no_std)]
 

@@ -102,7 +102,10 @@ boot_long:
 
 /// First Rust function: turns what PVH left into [`BootInfo`] and boots.
 #[unsafe(no_mangle)]
-#[expect(clippy::panic, reason = "nothing can be done without a memory map")]
+#[expect(
+    clippy::panic,
+    reason = "without start information there is no memory map to go on with"
+)]
 extern "C" fn pvh_long_entry(start_info: u32) -> ! {
     let ticks = crate::cpu::clock::ticks();
     crate::memory::heap::init();

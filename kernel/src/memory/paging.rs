@@ -174,14 +174,6 @@ pub fn unmap_page(at: u64) -> Result<(), PagingError> {
     unmap(TABLES.lock().as_mut().ok_or(PagingError::Memory)?, at)
 }
 
-/// Puts a page that [`unmap_page`] took out back, as data.
-///
-/// # Errors
-/// [`PagingError`], as for a new mapping.
-pub fn remap_page(at: u64) -> Result<(), PagingError> {
-    map::<Size4KiB>(TABLES.lock().as_mut().ok_or(PagingError::Memory)?, at, DATA)
-}
-
 /// Lets one page be executed, or no longer: for the code that starts other CPUs.
 ///
 /// # Errors
@@ -195,7 +187,7 @@ pub fn set_executable(at: u64, executable: bool) -> Result<(), PagingError> {
     protect(TABLES.lock().as_mut().ok_or(PagingError::Memory)?, at, flags)
 }
 
-/// Whether `at` is mapped, and by a page of at most 4 KiB: for tests of the protections.
+/// The rights with which `at` is mapped, if it is: tells a stack overflow, and is what tests of the protections ask.
 #[must_use]
 pub fn rights(at: u64) -> Option<Flags> {
     match TABLES.lock().as_ref()?.translate(VirtAddr::new(at)) {

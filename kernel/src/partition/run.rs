@@ -83,15 +83,17 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
         }
     }
     let (waited, mut starts) = (clock::waited(), Vec::new());
-    for (hold, partition) in holds.iter().zip(partitions) {
+    let mut failures: Vec<String> = Vec::new();
+    for (hold, partition) in holds.iter_mut().zip(partitions) {
         log::info!("{} starts on CPU {}", hold.guest.name, hold.cpu);
-        if MAILBOXES.send(hold.cpu, partition).is_err() {
-            log::error!("CPU {} is busy", hold.cpu);
+        // A CPU that does not take its guest would be waited for without end.
+        if let Err(partition) = MAILBOXES.send(hold.cpu, partition) {
+            failures.push(alloc::format!("CPU {} is busy", hold.cpu));
+            finish(table, hold, &partition, &mut failures);
         }
     }
     let started = clock::ticks();
     let deadline = u64::from(run.config.deadline_ms) * clock::khz();
-    let mut failures: Vec<String> = Vec::new();
     let (mut stopping, mut gone) = (None, false);
     while holds.iter().any(|hold| !hold.done) && !gone {
         lapic::arm_timer(clock::micros(LOOK_US));
