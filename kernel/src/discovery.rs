@@ -110,7 +110,7 @@ impl Machine {
         // SAFETY: the windows are mapped one to one; whether firmware tells the truth of what is there, nothing but
         // configuration space could make it say.
         let ecam = unsafe { Ecam::new(&acpi.ecam) }?;
-        let scan = pci::scan(&ecam, &acpi.ecam);
+        let scan = pci::scan(&ecam, &ecam.segment_windows());
         for problem in &scan.problems {
             log::warn!("PCI: {problem}");
         }

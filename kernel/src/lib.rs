@@ -10,7 +10,6 @@ extern crate alloc;
 pub mod acpi;
 pub mod addr;
 pub mod assign;
-pub mod clock;
 pub mod guest;
 pub mod iommu;
 pub mod memory;

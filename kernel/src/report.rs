@@ -30,7 +30,8 @@ pub fn machine(
     let number = |id| numbers.get(&id).copied().unwrap_or(u32::MAX);
     let mut records = Vec::new();
     for device in cohorts.devices() {
-        let bdf = pci(device.id);
+        // The report knows PCI functions, the only devices that this kernel discovers.
+        let Some(bdf) = device.id.pci() else { continue };
         let function = functions.iter().find(|function| function.bdf == bdf);
         records.push(Record::Device(Device {
             bdf,
@@ -48,7 +49,7 @@ pub fn machine(
     for cohort in cohorts.iter() {
         records.push(Record::Cohort(Cohort {
             id: number(cohort.id()),
-            members: cohort.members().iter().map(|id| pci(*id)).collect(),
+            members: cohort.members().iter().filter_map(|id| id.pci()).collect(),
             because: cohort.links().iter().map(ToString::to_string).collect(),
             owner: owner(cohort.id()),
             state: state(cohort.id()),
@@ -100,13 +101,6 @@ fn groups(topology: &Topology) -> BTreeMap<Bdf, u32> {
         .collect()
 }
 
-/// The PCI address of a device.
-#[must_use]
-pub const fn pci(id: DeviceId) -> Bdf {
-    let DeviceId::Pci(bdf) = id;
-    bdf
-}
-
 /// A refusal to open devices for `guest`.
 #[must_use]
 pub fn refusal(guest: &str, refusal: &cohort::Refusal) -> Refusal {
@@ -124,7 +118,10 @@ pub fn refusal(guest: &str, refusal: &cohort::Refusal) -> Refusal {
         | R::UnsafeInterrupts { device }
         | R::Broken { device, .. } => (Some(*device), &[]),
     };
-    let missing: Vec<Bdf> = missing.iter().map(|missing| pci(missing.device)).collect();
+    let missing: Vec<Bdf> = missing
+        .iter()
+        .filter_map(|missing| missing.device.pci())
+        .collect();
     let add: Vec<String> = missing.iter().map(|bdf| format!("\"{bdf}\"")).collect();
     let fix = if add.is_empty() {
         String::new()
@@ -133,7 +130,7 @@ pub fn refusal(guest: &str, refusal: &cohort::Refusal) -> Refusal {
     };
     Refusal {
         guest: Some(guest.to_string()),
-        device: device.map(pci),
+        device: device.and_then(DeviceId::pci),
         missing,
         text: format!("{refusal}{fix}"),
     }

@@ -2,13 +2,33 @@
 
 use core::fmt;
 
+use crate::fsl_mc::ObjectId;
+use crate::mediated::MediatedId;
 use crate::pci::Bdf;
+use crate::platform::PlatformId;
 
 /// A device that can be assigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DeviceId {
     /// A PCI function that is neither a bridge nor a port.
     Pci(Bdf),
+    /// An object of an fsl-mc Management Complex, containers included.
+    FslMc(ObjectId),
+    /// A platform device: fixed registers and interrupts.
+    Platform(PlatformId),
+    /// A mediated device: software that looks like one.
+    Mediated(MediatedId),
+}
+
+impl DeviceId {
+    /// Its PCI address, if it is a PCI function.
+    #[must_use]
+    pub const fn pci(self) -> Option<Bdf> {
+        match self {
+            Self::Pci(bdf) => Some(bdf),
+            _ => None,
+        }
+    }
 }
 
 impl From<Bdf> for DeviceId {
@@ -17,10 +37,31 @@ impl From<Bdf> for DeviceId {
     }
 }
 
+impl From<ObjectId> for DeviceId {
+    fn from(id: ObjectId) -> Self {
+        Self::FslMc(id)
+    }
+}
+
+impl From<PlatformId> for DeviceId {
+    fn from(id: PlatformId) -> Self {
+        Self::Platform(id)
+    }
+}
+
+impl From<MediatedId> for DeviceId {
+    fn from(id: MediatedId) -> Self {
+        Self::Mediated(id)
+    }
+}
+
 impl fmt::Display for DeviceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pci(bdf) => bdf.fmt(f),
+            Self::FslMc(object) => object.fmt(f),
+            Self::Platform(device) => device.fmt(f),
+            Self::Mediated(device) => device.fmt(f),
         }
     }
 }
@@ -48,6 +89,8 @@ pub enum SetId {
         /// Bus number.
         bus: u8,
     },
+    /// An fsl-mc container with the objects directly inside it.
+    Dprc(ObjectId),
 }
 
 impl fmt::Display for SetId {
@@ -56,6 +99,7 @@ impl fmt::Display for SetId {
             Self::Own(device) => write!(f, "device {device}"),
             Self::PciSlot { segment, bus, slot } => write!(f, "slot {segment:04x}:{bus:02x}:{slot:02x}"),
             Self::PciBus { segment, bus } => write!(f, "bus {segment:04x}:{bus:02x}"),
+            Self::Dprc(container) => write!(f, "container {container}"),
         }
     }
 }
@@ -88,21 +132,37 @@ impl fmt::Display for DomainId {
     }
 }
 
-/// Who a transaction says it is from: the requester id that the IOMMU sees.
+/// Who a transaction says it is from: what the IOMMU sees of a device.
 ///
-/// Not always a function that exists: a PCIe-to-PCI bridge speaks for all behind it as device 0, function 0 of its
-/// secondary bus (PCI Express to PCI/PCI-X Bridge Specification 1.0, section 2.3).
+/// On PCI not always a function that exists: a PCIe-to-PCI bridge speaks for all behind it as device 0, function 0 of
+/// its secondary bus (PCI Express to PCI/PCI-X Bridge Specification 1.0, section 2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Requester {
-    /// PCI segment group.
-    pub segment: u16,
-    /// Bus in bits 15:8, device in 7:3, function in 2:0.
-    pub id: u16,
+pub enum Requester {
+    /// A PCI requester id.
+    Pci {
+        /// PCI segment group.
+        segment: u16,
+        /// Bus in bits 15:8, device in 7:3, function in 2:0.
+        id: u16,
+    },
+    /// A stream id of a bus that has no requester ids: an fsl-mc container's ICID, a platform device's stream.
+    Stream(u32),
+}
+
+impl Requester {
+    /// It as a PCI address, if it is a requester id.
+    #[must_use]
+    pub const fn pci(self) -> Option<Bdf> {
+        match self {
+            Self::Pci { segment, id } => Some(Bdf::from_requester_id(segment, id)),
+            Self::Stream(_) => None,
+        }
+    }
 }
 
 impl From<Bdf> for Requester {
     fn from(bdf: Bdf) -> Self {
-        Self {
+        Self::Pci {
             segment: bdf.segment(),
             id: bdf.requester_id(),
         }
@@ -111,6 +171,9 @@ impl From<Bdf> for Requester {
 
 impl fmt::Display for Requester {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Bdf::from_requester_id(self.segment, self.id).fmt(f)
+        match self {
+            Self::Pci { segment, id } => Bdf::from_requester_id(*segment, *id).fmt(f),
+            Self::Stream(id) => write!(f, "stream {id:#x}"),
+        }
     }
 }

@@ -91,24 +91,28 @@
 //! Buses other than PCI; hot plug (a topology does not change once it is checked); bringing a cohort that is out of
 //! service back; virtual functions together with their physical function (the latter is then not assignable).
 
-#![cfg_attr(not(any(test, loom)), no_std)]
+#![cfg_attr(not(any(test, loom, feature = "testing")), no_std)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 extern crate std;
 
 pub mod addr;
+pub mod clock;
 pub mod cohort;
 mod fault;
+pub mod fsl_mc;
 mod hash;
 mod id;
 pub mod lease;
+pub mod mediated;
 pub mod pci;
+pub mod platform;
 mod region;
 pub mod set;
 mod sync;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use fault::{Failure, Fault, Step};
 pub use id::{DeviceId, DomainId, Owner, Requester, SetId};

@@ -1,7 +1,8 @@
 //! Hardware and wire formats as data: registers, bits, structures.
 //!
 //! A file per structure or register block, each citing manual and section. No logic: whoever reads the manual
-//! finds the same names and numbers here, whoever reads the code finds no number anywhere else.
+//! finds the same names and numbers here, whoever reads the code finds no number anywhere else. PCI's are in
+//! `vfio_core::pci::spec`.
 
 #![no_std]
 
@@ -9,10 +10,8 @@ pub mod acpi;
 pub mod lapic;
 pub mod msr;
 pub mod page_table;
-pub mod pci;
 pub mod pvh;
 pub mod svm;
 pub mod uart;
 pub mod viot;
 pub mod virtio_iommu;
-pub mod virtio_pci;

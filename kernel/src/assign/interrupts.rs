@@ -3,11 +3,11 @@
 //! The real table is the hypervisor's: a guest's writes never reach it, only [`Assigner::route`] does.
 
 use super::Assigner;
-use crate::clock::Clock;
 use crate::iommu::virtio::Channel;
 use crate::pci::{self, ConfigAccess, Function, MmioAccess, Registers};
-use spec::pci::{msi, msix};
 use vfio_core::Fault;
+use vfio_core::clock::Clock;
+use vfio_core::pci::spec::{msi, msix};
 
 /// Where the real message of an entry goes: a local APIC and a vector (AMD64 manual, volume 2, section 16.11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

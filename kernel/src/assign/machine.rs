@@ -79,8 +79,8 @@ fn leave_out_untranslated(machine: &mut Machine, viot: &crate::acpi::Viot, unit:
         Ok(topology) => {
             let translated = |bdf| {
                 topology.dma_aliases(bdf).iter().all(|requester| {
-                    let alias = Bdf::from_requester_id(requester.segment, requester.id);
-                    viot.endpoint(alias).is_some_and(|(found, _)| found == unit)
+                    let endpoint = requester.pci().and_then(|alias| viot.endpoint(alias));
+                    endpoint.is_some_and(|(found, _)| found == unit)
                 })
             };
             topology

@@ -5,16 +5,15 @@
 )]
 
 use crate::acpi::{EndpointId, Viot};
-use crate::clock::Clock;
 use crate::iommu::virtio::{Channel, Error, VirtioIommu};
 use crate::pci::{self, ConfigAccess, Function, MmioAccess, Registers};
-use crate::report::pci as address;
 use alloc::vec::Vec;
-use spec::pci::{Command, header};
 use spin::Mutex;
+use vfio_core::clock::Clock;
 use vfio_core::cohort::ResetAction;
 use vfio_core::lease::{DeviceOps, DmaDomains, Interrupts, Quiesce, Reset};
 use vfio_core::pci::Bdf;
+use vfio_core::pci::spec::{Command, header};
 use vfio_core::{DeviceId, DomainId, Fault, Owner, Region, Requester};
 
 /// This machine, as `vfio-core` works on it.
@@ -74,9 +73,8 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
 
     /// The IOMMU's name for a requester, if it translates for it.
     pub fn endpoint(&self, requester: Requester) -> Option<EndpointId> {
-        let bdf = Bdf::from_requester_id(requester.segment, requester.id);
         self.viot
-            .endpoint(bdf)
+            .endpoint(requester.pci()?)
             .filter(|(unit, _)| *unit == self.unit)
             .map(|(_, endpoint)| endpoint)
     }
@@ -103,7 +101,10 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
     }
 
     pub(super) fn known(&self, device: DeviceId) -> Result<&Function, Fault> {
-        self.function(address(device)).ok_or(Fault::Unknown)
+        device
+            .pci()
+            .and_then(|bdf| self.function(bdf))
+            .ok_or(Fault::Unknown)
     }
 
     fn alive(&self, function: &Function) -> Result<(), Fault> {

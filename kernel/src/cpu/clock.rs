@@ -96,7 +96,7 @@ fn measure() -> bool {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tsc;
 
-impl crate::clock::Clock for Tsc {
+impl vfio_core::clock::Clock for Tsc {
     fn now(&self) -> u64 {
         (u128::from(ticks()) * 1_000_000 / u128::from(khz().max(1))) as u64
     }

@@ -9,7 +9,7 @@ use crate::pci::{BarKind, Function};
 use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 use spec::page_table::PAGE;
-use spec::pci::bar;
+use vfio_core::pci::spec::bar;
 
 /// A memory BAR of an assigned function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@
 
 use super::bars::BarRegisters;
 use crate::pci::{ConfigAccess, Function, Width};
-use spec::pci::{Command, STATUS_CAPABILITIES, capability, express, header, msix, pm};
 use vfio_core::pci::Bdf;
+use vfio_core::pci::spec::{Command, STATUS_CAPABILITIES, capability, express, header, msix, pm};
 
 const DWORDS: usize = 64;
 const ALL: u32 = u32::MAX;
@@ -127,7 +127,7 @@ impl ConfigSpace {
         if multi_function {
             space.set(
                 header::CACHE_LINE_SIZE,
-                u32::from(spec::pci::MULTI_FUNCTION) << 16,
+                u32::from(vfio_core::pci::spec::MULTI_FUNCTION) << 16,
             );
         }
         space.add_capabilities(config, function);

@@ -3,8 +3,9 @@
 use super::super::bars::assign;
 use super::super::fixture::{Bytes, NVME, bar64, capability as cap, function};
 use super::*;
-use crate::pci::{Express, MsiX, TableLocation};
+use crate::pci::{MsiX, TableLocation};
 use proptest::prelude::*;
+use vfio_core::pci::config::Express;
 
 /// Capabilities at 0x40 (SSVID, hidden), 0x50 (PM), 0x60 (MSI-X), 0x80 (PCI Express), 0xc0 (MSI, hidden).
 fn nvme() -> (Bytes, ConfigSpace) {

@@ -1,8 +1,9 @@
 //! Assigned functions for tests, and a configuration space of plain bytes.
 
-use crate::pci::{Bar, BarKind, Capability, ConfigAccess, Function, Width};
+use crate::pci::{Bar, BarKind, ConfigAccess, Function, Width};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use vfio_core::pci::config::Capability;
 use vfio_core::pci::{Bdf, PortKind, ResetMethods};
 
 pub(super) const NVME: Bdf = Bdf::new(0, 1, 0, 0);

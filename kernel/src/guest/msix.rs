@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 use spec::lapic::{FIRST_VECTOR, MESSAGE_ADDRESS};
 use spec::page_table::PAGE;
-use spec::pci::msix::ENTRY;
+use vfio_core::pci::spec::msix::ENTRY;
 
 /// Where an interrupt goes in the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,6 @@ use crate::assign::MachineAssigner;
 use crate::console;
 use crate::iommu::FaultRecord;
 use crate::memory::paging;
-use crate::report::pci;
 use crate::survey::Table;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -84,7 +83,7 @@ fn devices(table: &Table, requester: Requester) -> impl Iterator<Item = Bdf> {
     let known = table.cohorts().devices().iter();
     known
         .filter(move |device| device.requesters.contains(&requester))
-        .map(|device| pci(device.id))
+        .filter_map(|device| device.id.pci())
 }
 
 /// The same for people: `0000:03:01.0 or 0000:03:02.0, as 0000:03:00.0`.

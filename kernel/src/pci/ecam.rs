@@ -5,7 +5,7 @@
     reason = "configuration space is reached by volatile accesses to device memory"
 )]
 
-use super::{ConfigAccess, Width};
+use super::{ConfigAccess, SegmentWindow, Width};
 use crate::acpi::EcamWindow;
 use alloc::vec::Vec;
 use core::ptr;
@@ -34,6 +34,17 @@ pub enum EcamError {
 }
 
 impl Ecam {
+    /// The buses that it reaches.
+    #[must_use]
+    pub fn segment_windows(&self) -> Vec<SegmentWindow> {
+        let segment_window = |window: &EcamWindow| SegmentWindow {
+            segment: window.segment,
+            bus_start: window.bus_start,
+            bus_end: window.bus_end,
+        };
+        self.windows.iter().map(segment_window).collect()
+    }
+
     /// Takes the windows that MCFG names.
     ///
     /// # Errors

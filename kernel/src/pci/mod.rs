@@ -1,37 +1,15 @@
-//! PCI: configuration space, the machine's topology, capabilities, resets.
+//! PCI on this machine: configuration space through memory, and which BARs can be trusted to be where they say.
 //!
-//! [`scan`] finds every function and decodes what it claims; [`to_topology`] hands that to `vfio-core`, which knows
-//! what may be opened together. Nothing that a function claims is trusted: lists are walked with a guard, tables are
-//! checked against the BAR that holds them, and what makes no sense is noted as a [`Problem`] instead of believed.
+//! Finding functions, decoding and resetting them is `vfio-core`'s part.
 
-mod acs;
-mod bar;
-mod capability;
-mod config;
 mod ecam;
-mod function;
-mod registers;
-mod reset;
 mod resources;
-mod saved;
-mod scan;
-#[cfg(test)]
-pub(crate) mod tests;
-mod topology;
-mod virtio;
 
-pub use acs::enable_acs;
-pub use bar::{Bar, BarFault, BarKind};
-pub use config::{ConfigAccess, Width};
 pub use ecam::{Ecam, EcamError};
-pub use function::{
-    AdvancedFeatures, Capability, Express, ExtendedCapability, Function, Msi, MsiX, PowerManagement,
-    TableLocation,
-};
-pub use registers::{Registers, bus_master_off_everywhere, set_bus_master, set_memory_decode};
-pub use reset::{ResetError, flr, pm_reset, reset_function, secondary_bus_reset};
 pub use resources::{Other, Overlap, overlaps};
-pub use saved::SavedConfig;
-pub use scan::{BridgeFault, Problem, ProblemKind, Scan, scan};
-pub use topology::to_topology;
-pub use virtio::{MmioAccess, Virtio, VirtioError, VirtioRegion, virtio_access_platform};
+pub use vfio_core::pci::config::{
+    Bar, BarKind, ConfigAccess, Function, MmioAccess, MsiX, Registers, Scan, SegmentWindow, TableLocation,
+    VirtioError, VirtioRegion, Width, bus_master_off_everywhere, enable_acs, scan, set_bus_master,
+    set_memory_decode, to_topology, virtio_access_platform,
+};
+pub use vfio_core::pci::reset::{ResetError, reset_function, secondary_bus_reset};

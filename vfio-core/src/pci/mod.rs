@@ -1,9 +1,12 @@
-//! PCI functions: how they are named, and how they form sets and isolation groups.
+//! PCI functions: how they are named and found, how they form sets and isolation groups, and how they are reset.
 
 mod acs;
 mod bdf;
+pub mod config;
 mod function;
 mod group;
+pub mod reset;
+pub mod spec;
 #[cfg(test)]
 mod tests;
 mod topology;

@@ -54,7 +54,7 @@ fn sets_follow_what_can_be_reset() {
 fn a_conventional_bridge_speaks_for_what_is_behind_it() {
     let alias = |machine: &Topology, text| machine.dma_aliases(bdf(text)).to_vec();
     let machine = topology(demo());
-    let bridge = Requester {
+    let bridge = Requester::Pci {
         segment: 0,
         id: 0x0300,
     };
@@ -62,7 +62,7 @@ fn a_conventional_bridge_speaks_for_what_is_behind_it() {
     assert_eq!(alias(&machine, "03:01.0"), [bridge]);
     assert_eq!(
         alias(&machine, "04:00.0"),
-        [Requester {
+        [Requester::Pci {
             segment: 0,
             id: 0x0400
         }]
@@ -89,7 +89,7 @@ fn a_conventional_bridge_speaks_for_what_is_behind_it() {
     });
     assert_eq!(
         alias(&topology(functions), "02:05.0"),
-        [Requester {
+        [Requester::Pci {
             segment: 0,
             id: 0x00f0
         }]

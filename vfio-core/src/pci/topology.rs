@@ -314,7 +314,7 @@ impl Topology {
     #[must_use]
     pub fn set_reset(&self, set: SetId) -> Option<Bdf> {
         let key = match set {
-            SetId::Own(_) => return None,
+            SetId::Own(_) | SetId::Dprc(_) => return None,
             SetId::PciSlot { segment, bus, .. } | SetId::PciBus { segment, bus } => (segment, bus),
         };
         let bus = self.buses.get(&key).filter(|bus| bus.resettable)?;

@@ -2,8 +2,8 @@
 
 use super::fixture::{ALIAS, Fixture, LEGACY, NVME, PAIR, TestAssigner, id, ids, region};
 use crate::iommu::virtio::tests::device::Habit;
-use spec::pci::Command;
 use vfio_core::lease::{CohortState, CohortTable, OpenFailure};
+use vfio_core::pci::spec::Command;
 use vfio_core::{DeviceId, Fault, Owner, Step};
 
 const GUEST: Owner = Owner::Guest(0);

@@ -1,21 +1,20 @@
 //! A machine to assign from: the fake PCI of `pci`, the fake virtio-iommu, and a device's memory with an MSI-X table.
 
 use super::super::Assigner;
-use crate::acpi::{EcamWindow, IommuLocation, PciRange, Viot};
+use crate::acpi::{IommuLocation, PciRange, Viot};
 use crate::addr::HostPhys;
-use crate::clock::Clock;
 use crate::iommu::virtio::VirtioIommu;
 use crate::iommu::virtio::tests::device::Device;
-use crate::pci::tests::machine::{Machine, Model};
-use crate::pci::{ConfigAccess, Function, MmioAccess, Width, enable_acs, scan, to_topology};
-use spec::pci::{Command, header};
+use crate::pci::{ConfigAccess, Function, MmioAccess, Width, enable_acs, to_topology};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use vfio_core::addr::Iova;
 use vfio_core::cohort::Cohorts;
 use vfio_core::lease::CohortTable;
+use vfio_core::pci::spec::{Command, header};
 use vfio_core::pci::{Bdf, Topology};
+use vfio_core::testing::pci::{Machine, Model, found};
 use vfio_core::{Access, DeviceId, Region};
 
 /// The function with MSI, MSI-X and a reset of its own.
@@ -98,26 +97,6 @@ impl MmioAccess for DeviceMemory<'_> {
     }
 }
 
-impl ConfigAccess for &Machine {
-    fn read(&self, function: Bdf, offset: u16, width: Width) -> u32 {
-        (**self).read(function, offset, width)
-    }
-
-    fn write(&self, function: Bdf, offset: u16, width: Width, value: u32) {
-        (**self).write(function, offset, width, value);
-    }
-}
-
-impl Clock for &Machine {
-    fn now(&self) -> u64 {
-        (**self).now()
-    }
-
-    fn wait(&self, nanoseconds: u64) {
-        (**self).wait(nanoseconds);
-    }
-}
-
 pub(crate) type TestAssigner<'m> = Assigner<&'m Machine, &'m Machine, DeviceMemory<'m>, Device>;
 
 /// The machine, and the other ends of what the assigner holds.
@@ -168,13 +147,7 @@ impl Fixture {
     }
 
     fn functions(&self) -> Vec<Function> {
-        let window = EcamWindow {
-            segment: 0,
-            bus_start: 0,
-            bus_end: 255,
-            base: 0xb000_0000,
-        };
-        let mut found = scan(&self.machine, &[window]);
+        let mut found = found(&self.machine);
         assert_eq!(found.problems, []);
         for function in &mut found.functions {
             enable_acs(&self.machine, function);

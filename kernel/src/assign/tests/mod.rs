@@ -4,10 +4,10 @@ mod cohorts;
 pub(crate) mod fixture;
 
 use fixture::{ALIAS, Fixture, LEGACY, NVME, PENDING, VECTORS, bdf, id, region};
-use spec::pci::{Command, msi, msix};
 use vfio_core::Fault;
 use vfio_core::lease::{DeviceOps, DmaDomains, Interrupts, Quiesce, Reset};
 use vfio_core::pci::Bdf;
+use vfio_core::pci::spec::{Command, msi, msix};
 use vfio_core::{Owner, Requester};
 
 const GUEST: Owner = Owner::Guest(1);

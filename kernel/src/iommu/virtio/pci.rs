@@ -12,14 +12,14 @@
 )]
 
 use super::{CONFIG_BYTES, Channel, ChannelError, FAULT_BYTES, MAX_MESSAGE};
-use crate::clock::Clock;
 use crate::pci::{ConfigAccess, Function, Width, set_bus_master, set_memory_decode};
 use alloc::alloc::{Layout, alloc_zeroed, dealloc};
 use core::hint::spin_loop;
 use core::mem::ManuallyDrop;
 use core::ptr::{self, NonNull};
 use spec::virtio_iommu::{CONFIG_BYPASS_OFFSET, DEVICE_ID, EVENT_QUEUE, REQUEST_QUEUE};
-use spec::virtio_pci::common;
+use vfio_core::clock::Clock;
+use vfio_core::pci::spec::virtio::common;
 use vfio_core::pci::{Bdf, NotAssignable};
 use virtio_drivers::queue::VirtQueue;
 use virtio_drivers::transport::pci::bus::{ConfigurationAccess, DeviceFunction, PciRoot};

@@ -58,11 +58,11 @@ fn open_and_close_run_in_order() {
     let table = table(demo());
     let (a, b) = (id("01:00.0"), id("01:00.1"));
     let (ra, rb) = (
-        Requester {
+        Requester::Pci {
             segment: 0,
             id: 0x100,
         },
-        Requester {
+        Requester::Pci {
             segment: 0,
             id: 0x101,
         },
@@ -140,7 +140,7 @@ fn functions_behind_one_bridge_are_attached_once() {
     let leases = table
         .open(&plan(&table, GUEST, &[id("03:00.0"), id("03:01.0")]), &domain)
         .unwrap();
-    let bridge = Requester {
+    let bridge = Requester::Pci {
         segment: 0,
         id: 0x300,
     };

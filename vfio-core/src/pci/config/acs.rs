@@ -1,8 +1,8 @@
 //! Access control services: turning on what keeps peers apart, before anybody reads whether they are.
 
 use super::{ConfigAccess, Registers};
-use spec::pci::{AcsFlags, acs};
-use vfio_core::pci::{Acs, AcsCapability, Bdf};
+use crate::pci::spec::{AcsFlags, acs};
+use crate::pci::{Acs, AcsCapability, Bdf};
 
 /// What the capability at `offset` says.
 pub(super) fn read(config: &impl ConfigAccess, bdf: Bdf, offset: u16) -> AcsCapability {

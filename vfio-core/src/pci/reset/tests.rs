@@ -1,7 +1,8 @@
 //! Resets: what they leave, and that each ends when the function does not play along.
 
 use super::*;
-use crate::clock::{Clock, MILLISECOND};
+use crate::pci::ResetMethods;
+use crate::testing::pci::{Machine, Model, bdf, found};
 
 const HERE: &str = "00:01.0";
 
@@ -95,7 +96,7 @@ fn power_management_resets_unless_the_function_keeps_its_state() {
     let machine = Machine::new([(bdf(HERE), pm(0))]);
     let function = first(&machine);
     assert_eq!(function.resets, ResetMethods::PM);
-    reset_function(&machine, &machine, &function, vfio_core::pci::FunctionReset::Pm).unwrap();
+    reset_function(&machine, &machine, &function, crate::pci::FunctionReset::Pm).unwrap();
     assert_eq!(machine.functions.borrow()[&bdf(HERE)].resets, 1);
     assert_eq!(Registers::new(&machine, bdf(HERE)).u32(0x10), 0xfe00_0000);
     assert_eq!(

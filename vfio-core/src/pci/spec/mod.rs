@@ -1,6 +1,8 @@
 //! PCI configuration space: header registers and capabilities (PCI Express Base Specification 6.0, chapter 7;
 //! conventional parts: PCI Local Bus 3.0, chapter 6, and PCI-to-PCI Bridge Architecture 1.2, chapter 3).
 
+pub mod virtio;
+
 use bitflags::bitflags;
 
 /// Header registers (7.5.1): byte offsets.

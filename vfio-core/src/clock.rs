@@ -11,3 +11,13 @@ pub trait Clock {
 
 /// Nanoseconds in a millisecond.
 pub const MILLISECOND: u64 = 1_000_000;
+
+impl<C: Clock + ?Sized> Clock for &C {
+    fn now(&self) -> u64 {
+        (**self).now()
+    }
+
+    fn wait(&self, nanoseconds: u64) {
+        (**self).wait(nanoseconds);
+    }
+}

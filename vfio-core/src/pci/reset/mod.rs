@@ -3,11 +3,17 @@
 //! A function that is being reset must not be used: bus mastering off is the caller's first act (quiesce), and stays
 //! off afterwards. Waits go through [`Clock`], never under a lock.
 
-use super::{ConfigAccess, Function, Registers, SavedConfig};
+mod saved;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub use saved::SavedConfig;
+
+use super::config::{ConfigAccess, Function, Registers};
 use crate::clock::{Clock, MILLISECOND};
+use crate::pci::spec::{BRIDGE_SECONDARY_RESET, af, express, header, pm};
+use crate::pci::{Bdf, FunctionReset, PortKind};
 use alloc::vec::Vec;
-use spec::pci::{BRIDGE_SECONDARY_RESET, af, express, header, pm};
-use vfio_core::pci::{Bdf, FunctionReset, PortKind};
 
 /// How long a function may have transactions pending before a function level reset (section 6.6.2 leaves it to the
 /// completion time-out, which is 50 ms by default).
@@ -122,7 +128,7 @@ pub fn flr(config: &impl ConfigAccess, clock: &impl Clock, function: &Function) 
     let registers = Registers::new(config, function.bdf);
     let by_express = function
         .express
-        .filter(|_| function.resets.contains(vfio_core::pci::ResetMethods::FLR))
+        .filter(|_| function.resets.contains(crate::pci::ResetMethods::FLR))
         .map(|found| found.offset);
     let by_features = function.af.filter(|found| found.flr).map(|found| found.offset);
     let saved = SavedConfig::read(config, function);

@@ -1,8 +1,8 @@
 //! What `vfio-core` needs to know of what discovery found.
 
 use super::Function;
+use crate::pci as core_pci;
 use alloc::vec::Vec;
-use vfio_core::pci as core_pci;
 
 impl From<&Function> for core_pci::Function {
     fn from(function: &Function) -> Self {

@@ -1,8 +1,8 @@
 //! One function's registers by width, and the command bits that discovery turns on and off.
 
 use super::{ConfigAccess, Function, Width};
-use spec::pci::{Command, header};
-use vfio_core::pci::Bdf;
+use crate::pci::Bdf;
+use crate::pci::spec::{Command, header};
 
 /// One function's configuration space.
 #[derive(Debug)]

@@ -3,10 +3,10 @@
 //! What is kept is what the function would be given again by firmware: addresses, link and device control, and the
 //! message registers, which go back disabled. Bus mastering never comes back by itself.
 
-use super::{ConfigAccess, Function, Registers};
+use crate::pci::config::{ConfigAccess, Function, Registers};
+use crate::pci::spec::{Command, acs, express, header, msi, msix};
+use crate::pci::{Bdf, PortKind};
 use alloc::vec::Vec;
-use spec::pci::{Command, acs, express, header, msi, msix};
-use vfio_core::pci::{Bdf, PortKind};
 
 /// A register with its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

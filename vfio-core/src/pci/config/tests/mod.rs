@@ -1,28 +1,9 @@
 //! Discovery and resets against a machine that keeps to the specification, and against ones that do not.
 
-pub(crate) mod machine;
-mod resets;
-
 use super::*;
-use crate::acpi::EcamWindow;
-use machine::{Machine, Model};
+use crate::pci::{Acs, Bdf, BusRange, NotAssignable, PortKind, ResetMethods, Topology};
+use crate::testing::pci::{Machine, Model, bdf, found};
 use proptest::prelude::*;
-use vfio_core::pci::{Acs, Bdf, BusRange, NotAssignable, PortKind, ResetMethods, Topology};
-
-const WINDOW: EcamWindow = EcamWindow {
-    segment: 0,
-    bus_start: 0,
-    bus_end: 255,
-    base: 0xb000_0000,
-};
-
-fn bdf(text: &str) -> Bdf {
-    text.parse().unwrap()
-}
-
-fn found(machine: &Machine) -> Scan {
-    scan(machine, &[WINDOW])
-}
 
 fn only(machine: &Machine, problem: ProblemKind) {
     let problems: Vec<_> = found(machine)
@@ -118,7 +99,11 @@ fn the_demo_machine_is_found_as_it_is_and_left_as_it_was() {
     assert_eq!((msix.pending.offset, msix.pending.length), (0x3000, 16));
     assert_eq!(get("01:00.1").resets, ResetMethods::BUS);
     let topology = Topology::new(to_topology(&scan.functions)).unwrap();
-    assert_eq!(topology.dma_aliases(bdf("03:02.0"))[0].id, 0x300);
+    let bridge = crate::Requester::Pci {
+        segment: 0,
+        id: 0x300,
+    };
+    assert_eq!(topology.dma_aliases(bdf("03:02.0")), [bridge]);
     assert_eq!(topology.set_id(bdf("01:00.0")), topology.set_id(bdf("01:00.1")));
 }
 
@@ -215,7 +200,10 @@ fn bridges_that_lie_are_not_followed_and_hide_nothing_else() {
     };
     bridge(0, 0, BridgeFault::Unconfigured);
     bridge(3, 2, BridgeFault::Backwards);
-    let narrow = EcamWindow { bus_end: 7, ..WINDOW };
+    let narrow = SegmentWindow {
+        bus_end: 7,
+        ..crate::testing::pci::WINDOW
+    };
     let machine = Machine::new([(bdf("00:01.0"), Model::bridge(Some(4), 1, 8))]);
     assert!(matches!(
         scan(&machine, &[narrow]).problems[0].kind,
@@ -365,7 +353,7 @@ fn every_endpoint_stops_mastering_and_bridges_go_on() {
     for function in &scan.functions {
         let on = Registers::new(&machine, function.bdf)
             .command()
-            .contains(spec::pci::Command::BUS_MASTER);
+            .contains(crate::pci::spec::Command::BUS_MASTER);
         assert_eq!(on, !function.kind.is_endpoint(), "{}", function.bdf);
     }
     let deaf = Machine::new([(bdf("00:01.0"), {

@@ -1,6 +1,6 @@
 //! Access to configuration space, as a trait so that host tests can stand a topology in its place.
 
-use vfio_core::pci::Bdf;
+use crate::pci::Bdf;
 
 /// Size of one access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,4 +35,14 @@ pub trait ConfigAccess {
 
     /// Writes the low `width` of `value` at `offset`.
     fn write(&self, function: Bdf, offset: u16, width: Width, value: u32);
+}
+
+impl<C: ConfigAccess + ?Sized> ConfigAccess for &C {
+    fn read(&self, function: Bdf, offset: u16, width: Width) -> u32 {
+        (**self).read(function, offset, width)
+    }
+
+    fn write(&self, function: Bdf, offset: u16, width: Width, value: u32) {
+        (**self).write(function, offset, width, value);
+    }
 }

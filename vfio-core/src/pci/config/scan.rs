@@ -6,10 +6,9 @@
 
 use super::function::{Function, TableLocation};
 use super::{Bar, BarFault, ConfigAccess, Registers, acs, bar, capability, virtio};
-use crate::acpi::EcamWindow;
+use crate::pci::spec::{MULTI_FUNCTION, capability as id, express, extended, header, sriov};
+use crate::pci::{Bdf, BusRange, NotAssignable, PortKind, ResetMethods};
 use alloc::vec::Vec;
-use spec::pci::{MULTI_FUNCTION, capability as id, express, extended, header, sriov};
-use vfio_core::pci::{Bdf, BusRange, NotAssignable, PortKind, ResetMethods};
 
 /// What there is, and what is wrong with some of it. A problem never hides the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,6 +94,17 @@ pub enum BridgeFault {
     Taken,
 }
 
+/// Buses of a segment whose configuration space can be reached: an entry of ACPI's MCFG table, for instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentWindow {
+    /// PCI segment group.
+    pub segment: u16,
+    /// The first bus, a root bus.
+    pub bus_start: u8,
+    /// The last bus, inclusive.
+    pub bus_end: u8,
+}
+
 /// A bus to visit.
 struct Bus {
     segment: u16,
@@ -107,7 +117,7 @@ struct Bus {
 ///
 /// Each window's first bus is a root bus. Further root buses of the same window can only be found in AML, which
 /// Cohort does not read.
-pub fn scan(config: &impl ConfigAccess, windows: &[EcamWindow]) -> Scan {
+pub fn scan(config: &impl ConfigAccess, windows: &[SegmentWindow]) -> Scan {
     let mut scan = Scan::default();
     let mut claimed: Vec<(u16, u8, u8)> = Vec::new();
     let mut buses: Vec<Bus> = windows

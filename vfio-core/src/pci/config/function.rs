@@ -1,9 +1,9 @@
 //! A PCI function as its configuration space describes it, decoded once and checked.
 
 use super::{Bar, BarFault, Virtio};
+use crate::pci::spec::{capability, extended};
+use crate::pci::{AcsCapability, Bdf, BusRange, NotAssignable, PortKind, ResetMethods};
 use alloc::vec::Vec;
-use spec::pci::{capability, extended};
-use vfio_core::pci::{AcsCapability, Bdf, BusRange, NotAssignable, PortKind, ResetMethods};
 
 /// A PCI function. Offsets are bytes in its configuration space.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Function {
 /// An entry of the capability list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capability {
-    /// Which: the constants of `spec::pci::capability`.
+    /// Which: the constants of [`spec::capability`](crate::pci::spec::capability).
     pub id: u8,
     /// Where, 0x40 to 0xfc.
     pub offset: u16,
@@ -97,11 +97,11 @@ impl Capability {
     #[must_use]
     pub const fn least_bytes(&self) -> u16 {
         match self.id {
-            capability::PM => spec::pci::pm::SIZE,
+            capability::PM => crate::pci::spec::pm::SIZE,
             capability::MSI => 10,
             capability::EXPRESS => 0x14,
-            capability::MSIX => spec::pci::msix::LENGTH,
-            capability::AF => spec::pci::af::SIZE,
+            capability::MSIX => crate::pci::spec::msix::LENGTH,
+            capability::AF => crate::pci::spec::af::SIZE,
             _ => 2,
         }
     }
@@ -110,7 +110,7 @@ impl Capability {
 /// An entry of the extended capability list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExtendedCapability {
-    /// Which: the constants of `spec::pci::extended`.
+    /// Which: the constants of [`spec::extended`](crate::pci::spec::extended).
     pub id: u16,
     /// Its version.
     pub version: u8,

@@ -7,8 +7,8 @@ use super::bar::Bar;
 use super::function::{AdvancedFeatures, Express, Msi, MsiX, PowerManagement, TableLocation};
 use super::scan::ProblemKind;
 use super::{Capability, ConfigAccess, ExtendedCapability, Registers};
+use crate::pci::spec::{STATUS_CAPABILITIES, af, express, extended, header, msi, msix, pm};
 use alloc::vec::Vec;
-use spec::pci::{STATUS_CAPABILITIES, af, express, extended, header, msi, msix, pm};
 
 /// Bytes of configuration space that conventional PCI has.
 const CONVENTIONAL_END: u16 = 0x100;

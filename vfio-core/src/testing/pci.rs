@@ -1,30 +1,55 @@
 //! A PCI machine for tests: configuration spaces with the semantics of BARs, command bits, resets and bus routing.
 
+#![expect(clippy::unwrap_used, reason = "a test that asks for what is not there should panic")]
+
 use crate::clock::Clock;
-use crate::pci::{ConfigAccess, MmioAccess, Width};
-use spec::pci::{Command, express, header};
+use crate::pci::Bdf;
+use crate::pci::config::{ConfigAccess, MmioAccess, Scan, SegmentWindow, Width, scan};
+use crate::pci::spec::{Command, express, header};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use vfio_core::pci::Bdf;
+
+/// All buses of segment 0.
+pub const WINDOW: SegmentWindow = SegmentWindow {
+    segment: 0,
+    bus_start: 0,
+    bus_end: 255,
+};
+
+/// An address, which is right.
+#[must_use]
+pub fn bdf(text: &str) -> Bdf {
+    text.parse().unwrap()
+}
+
+/// What discovery finds.
+#[must_use]
+pub fn found(machine: &Machine) -> Scan {
+    scan(machine, &[WINDOW])
+}
 
 /// What a function does beyond remembering.
 #[derive(Clone, Default)]
-pub(crate) struct Model {
-    pub(crate) bytes: Vec<u8>,
+pub struct Model {
+    /// Its configuration space.
+    pub bytes: Vec<u8>,
     /// Writable bits of each 32-bit register; nothing is writable by default.
     writable: BTreeMap<u16, u32>,
     /// Reads as absent until then.
-    pub(crate) absent_until: u64,
+    pub absent_until: u64,
     /// How long a reset keeps it silent, in nanoseconds; for ever if `u64::MAX`.
-    pub(crate) reset_takes: u64,
-    pub(crate) resets: u32,
+    pub reset_takes: u64,
+    /// How often it was reset.
+    pub resets: u32,
     defaults: Vec<u8>,
     next_capability: u16,
     last_extended: u16,
 }
 
 impl Model {
-    pub(crate) fn new(vendor: u16, device: u16, class: u32, layout: u8) -> Self {
+    /// A function with these ids, class (24 bits) and header type, and nothing else.
+    #[must_use]
+    pub fn new(vendor: u16, device: u16, class: u32, layout: u8) -> Self {
         let mut model = Self {
             bytes: vec![0; 4096],
             next_capability: 0x40,
@@ -45,18 +70,24 @@ impl Model {
         model
     }
 
-    pub(crate) fn endpoint() -> Self {
+    /// An NVMe controller without BARs or capabilities.
+    #[must_use]
+    pub fn endpoint() -> Self {
         Self::new(0x1b36, 0x0010, 0x01_0802, 0)
     }
 
-    pub(crate) fn bridge(port_type: Option<u16>, secondary: u8, subordinate: u8) -> Self {
+    /// A bridge to these buses; with a PCI Express capability of `port_type`, if given.
+    #[must_use]
+    pub fn bridge(port_type: Option<u16>, secondary: u8, subordinate: u8) -> Self {
         let mut model = Self::new(0x1b36, 0x000c, 0x06_0400, 1);
         model.bytes[usize::from(header::SECONDARY_BUS)] = secondary;
         model.bytes[usize::from(header::SUBORDINATE_BUS)] = subordinate;
         port_type.map_or(model.clone(), |port_type| model.express(port_type, 0))
     }
 
-    pub(crate) fn multi_function(mut self) -> Self {
+    /// Other functions are in its slot.
+    #[must_use]
+    pub fn multi_function(mut self) -> Self {
         self.bytes[usize::from(header::HEADER_TYPE)] |= 0x80;
         self
     }
@@ -65,16 +96,18 @@ impl Model {
         u32::from_le_bytes(self.bytes[usize::from(offset)..][..4].try_into().unwrap())
     }
 
-    pub(crate) fn put16(&mut self, offset: u16, value: u16) {
+    /// Puts a value where nobody may write.
+    pub fn put16(&mut self, offset: u16, value: u16) {
         self.bytes[usize::from(offset)..][..2].copy_from_slice(&value.to_le_bytes());
     }
 
-    pub(crate) fn put32(&mut self, offset: u16, value: u32) {
+    /// Puts a value where nobody may write.
+    pub fn put32(&mut self, offset: u16, value: u32) {
         self.bytes[usize::from(offset)..][..4].copy_from_slice(&value.to_le_bytes());
     }
 
     /// A BAR of `size` bytes with the low bits `flags`; a 64-bit one takes two registers.
-    pub(crate) fn bar(mut self, index: u16, flags: u32, size: u64, address: u64) -> Self {
+    pub fn bar(mut self, index: u16, flags: u32, size: u64, address: u64) -> Self {
         let offset = header::BAR0 + 4 * index;
         let mask = !(size - 1);
         let low = if flags & 1 != 0 { 0x3 } else { 0xf };
@@ -88,7 +121,7 @@ impl Model {
     }
 
     /// Appends a capability; `body` follows id and next.
-    pub(crate) fn capability(mut self, id: u8, body: &[u8]) -> Self {
+    pub fn capability(mut self, id: u8, body: &[u8]) -> Self {
         let at = self.next_capability;
         self.put16(header::STATUS, 1 << 4);
         let mut link = usize::from(header::CAPABILITIES);
@@ -102,7 +135,9 @@ impl Model {
         self
     }
 
-    pub(crate) fn express(mut self, port_type: u16, device_capabilities: u32) -> Self {
+    /// Appends a PCI Express capability.
+    #[must_use]
+    pub fn express(mut self, port_type: u16, device_capabilities: u32) -> Self {
         let at = self.next_capability;
         let mut body = [0; 0x3a];
         body[..2].copy_from_slice(&(port_type << 4 | 2).to_le_bytes());
@@ -112,7 +147,9 @@ impl Model {
         self.capability(0x10, &body)
     }
 
-    pub(crate) fn extended(mut self, id: u16, body: &[u32]) -> Self {
+    /// Appends an extended capability; `body` follows the header.
+    #[must_use]
+    pub fn extended(mut self, id: u16, body: &[u32]) -> Self {
         let at = match self.last_extended {
             0 => 0x100,
             last => {
@@ -131,14 +168,16 @@ impl Model {
     }
 
     /// ACS that can do `able`, all off.
-    pub(crate) fn acs(self, able: u16) -> Self {
+    pub fn acs(self, able: u16) -> Self {
         let mut model = self.extended(0x000d, &[able.into()]);
         let at = model.last_extended;
         model.writable.insert(at + 4, u32::from(able) << 16);
         model
     }
 
-    pub(crate) fn writable(mut self, offset: u16, mask: u32) -> Self {
+    /// Makes bits of a 32-bit register writable.
+    #[must_use]
+    pub fn writable(mut self, offset: u16, mask: u32) -> Self {
         self.writable.insert(offset, mask);
         self
     }
@@ -151,20 +190,26 @@ impl Model {
 }
 
 /// The machine, with its own time.
-pub(crate) struct Machine {
-    pub(crate) functions: RefCell<BTreeMap<Bdf, Model>>,
-    pub(crate) time: Cell<u64>,
-    pub(crate) accesses: Cell<u64>,
+pub struct Machine {
+    /// The functions.
+    pub functions: RefCell<BTreeMap<Bdf, Model>>,
+    /// Nanoseconds since the start.
+    pub time: Cell<u64>,
+    /// Accesses to configuration space so far.
+    pub accesses: Cell<u64>,
     /// While a function is being sized it must not decode: set if it did.
-    pub(crate) sized_while_decoding: Cell<bool>,
-    pub(crate) feature_bits: Cell<u64>,
+    pub sized_while_decoding: Cell<bool>,
+    /// What a virtio device offers.
+    pub feature_bits: Cell<u64>,
     /// A bus reset takes the link of the port down for good.
-    pub(crate) link_drops: Cell<bool>,
+    pub link_drops: Cell<bool>,
     feature_select: Cell<u32>,
 }
 
 impl Machine {
-    pub(crate) fn new(functions: impl IntoIterator<Item = (Bdf, Model)>) -> Self {
+    /// A machine of these functions.
+    #[must_use]
+    pub fn new(functions: impl IntoIterator<Item = (Bdf, Model)>) -> Self {
         let functions = functions.into_iter().map(|(bdf, mut model)| {
             // What a reset leaves: identity and capabilities, but no addresses, no bus numbers, no command bits.
             model.defaults = model.bytes.clone();
@@ -185,7 +230,9 @@ impl Machine {
         }
     }
 
-    pub(crate) fn bytes(&self) -> BTreeMap<Bdf, Vec<u8>> {
+    /// All configuration spaces as they are.
+    #[must_use]
+    pub fn bytes(&self) -> BTreeMap<Bdf, Vec<u8>> {
         self.functions
             .borrow()
             .iter()

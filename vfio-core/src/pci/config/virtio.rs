@@ -4,9 +4,9 @@
 //! past every virtual IOMMU (virtio 1.2, section 6). The offer can only be read from its registers.
 
 use super::{Bar, ConfigAccess, Function, Registers};
+use crate::pci::spec::virtio::{self as virtio_pci, cap, cfg_type, common};
+use crate::pci::spec::{Command, capability};
 use alloc::vec::Vec;
-use spec::pci::{Command, capability};
-use spec::virtio_pci::{self, cap, cfg_type, common};
 
 /// A structure of a virtio device, inside a memory BAR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

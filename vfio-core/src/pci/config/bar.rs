@@ -4,9 +4,9 @@
 //! so decoding is off until every register is back as it was.
 
 use super::{ConfigAccess, Registers};
+use crate::pci::Bdf;
+use crate::pci::spec::{Command, bar, header};
 use alloc::vec::Vec;
-use spec::pci::{Command, bar, header};
-use vfio_core::pci::Bdf;
 
 /// A base address register that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
