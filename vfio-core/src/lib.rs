@@ -100,6 +100,8 @@ extern crate std;
 pub mod addr;
 pub mod clock;
 pub mod cohort;
+pub mod device;
+pub mod domain;
 mod fault;
 pub mod fsl_mc;
 mod hash;
@@ -108,12 +110,11 @@ pub mod lease;
 pub mod mediated;
 pub mod pci;
 pub mod platform;
-mod region;
 pub mod set;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use domain::{Access, Mapping, MappingError, check_mappings};
 pub use fault::{Failure, Fault, Step};
 pub use id::{DeviceId, DomainId, Owner, Requester, SetId};
-pub use region::{Access, Region, RegionError, check_regions};

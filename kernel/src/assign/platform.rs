@@ -14,7 +14,7 @@ use vfio_core::cohort::ResetAction;
 use vfio_core::lease::{DeviceOps, DmaDomains, Interrupts, Quiesce, Reset};
 use vfio_core::pci::Bdf;
 use vfio_core::pci::spec::{Command, header};
-use vfio_core::{DeviceId, DomainId, Fault, Owner, Region, Requester};
+use vfio_core::{DeviceId, DomainId, Fault, Mapping, Owner, Requester};
 
 /// This machine, as `vfio-core` works on it.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ unsafe impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> DmaDomains for
         self.on_iommu(|iommu| iommu.destroy_domain(domain))
     }
 
-    fn map(&self, domain: DomainId, region: Region) -> Result<(), Fault> {
+    fn map(&self, domain: DomainId, region: Mapping) -> Result<(), Fault> {
         self.on_iommu(|iommu| iommu.map(domain, region))
     }
 

@@ -19,7 +19,7 @@ use cohort_abi::bundle::{Config, Expect};
 use cohort_abi::report::{Figure, Record, figure};
 use vfio_core::cohort::Cohort;
 use vfio_core::lease::Domain;
-use vfio_core::{Access, DeviceId, Owner, Region};
+use vfio_core::{Access, DeviceId, Mapping, Owner};
 
 /// How long the guests run, in milliseconds: long enough for each CPU to have had its turn.
 const RUN_MS: u32 = 5;
@@ -143,7 +143,7 @@ fn start_bare(bare: &Ready, features: Features, entry_ticks: u64) -> Result<u64,
 }
 
 /// Opens and closes a cohort that needs no reset, and maps and unmaps while it is open.
-fn sets(table: &'static Table, config: &Config, regions: &[Region]) -> Result<(), String> {
+fn sets(table: &'static Table, config: &Config, regions: &[Mapping]) -> Result<(), String> {
     let found = (0..).zip(&config.guests).find_map(|(number, guest)| {
         let mut ids = guest.devices.iter().map(|bdf| DeviceId::from(*bdf));
         ids.find_map(|id| {
@@ -197,7 +197,7 @@ where
 {
     let (mut requests, mut mapped) = (0, 0);
     for (size, map, unmap) in SIZES {
-        let region = Region {
+        let region = Mapping {
             iova: TRY_IOVA,
             host: TRY_HOST,
             size,

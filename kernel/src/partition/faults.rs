@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use cohort_abi::report::{DmaFault, Record};
 use vfio_core::lease::CohortState;
 use vfio_core::pci::Bdf;
-use vfio_core::{Access, Owner, Region, Requester};
+use vfio_core::{Access, Mapping, Owner, Requester};
 
 /// What is known of a guest's memory, to say what an address means.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Holding {
     /// Its name.
     pub(super) name: String,
     /// What its devices may reach.
-    pub(super) regions: Vec<Region>,
+    pub(super) regions: Vec<Mapping>,
     /// Its RAM in the host, start and end.
     pub(super) host: (u64, u64),
 }
@@ -127,7 +127,7 @@ fn what(holding: Option<&Holding>, holdings: &[Holding], address: Option<Iova>) 
     let Some(at) = address else {
         return String::from("the IOMMU gave no address");
     };
-    let inside = |region: &&Region| region.iova <= at && region.last().is_some_and(|last| at <= last);
+    let inside = |region: &&Mapping| region.iova <= at && region.last().is_some_and(|last| at <= last);
     match holding.and_then(|holding| holding.regions.iter().find(inside)) {
         Some(region) if region.access.contains(Access::WRITE) => {
             return String::from("the guest's own memory, but the device is not open");

@@ -19,7 +19,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ptr::NonNull;
-use vfio_core::{Access, Region};
+use vfio_core::{Access, Mapping};
 
 /// Why a partition cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -125,10 +125,10 @@ impl Partition {
     }
 
     /// What the guest's devices may reach: its memory, at the addresses that the guest knows.
-    pub(super) fn dma_regions(&self) -> Vec<Region> {
+    pub(super) fn dma_regions(&self) -> Vec<Mapping> {
         let regions = self.platform.memory().regions();
         let used = regions.iter().filter(|region| region.size != 0);
-        used.map(|region| Region {
+        used.map(|region| Mapping {
             iova: region.gpa.iova(),
             host: region.hpa,
             size: region.size,

@@ -4,9 +4,9 @@
 use alloc::vec::Vec;
 
 use super::{CohortTable, Platform};
+use crate::domain::{Mapping, MappingError, check_mappings};
 use crate::fault::Fault;
 use crate::id::{DomainId, Owner};
-use crate::region::{Region, RegionError, check_regions};
 use crate::sync::{Arc, Mutex};
 
 /// Why there is no domain. Nothing was left behind.
@@ -14,7 +14,7 @@ use crate::sync::{Arc, Mutex};
 pub enum DomainError {
     /// The regions cannot be one domain.
     #[error(transparent)]
-    Regions(#[from] RegionError),
+    Regions(#[from] MappingError),
     /// There is no domain to be had.
     #[error("creating a domain failed: {0}")]
     Create(Fault),
@@ -22,7 +22,7 @@ pub enum DomainError {
     #[error("mapping the region at {} failed: {fault}", .region.iova)]
     Map {
         /// The region.
-        region: Region,
+        region: Mapping,
         /// Why.
         fault: Fault,
     },
@@ -48,7 +48,7 @@ struct Inner<'t, P: Platform> {
     table: &'t CohortTable<P>,
     owner: Owner,
     id: DomainId,
-    regions: Vec<Region>,
+    regions: Vec<Mapping>,
     /// A requester that could not be put into quarantine is still in it: it must never be destroyed.
     pinned: Mutex<bool>,
 }
@@ -71,10 +71,10 @@ impl<'t, P: Platform> Domain<'t, P> {
     pub(super) fn build(
         table: &'t CohortTable<P>,
         owner: Owner,
-        mut regions: Vec<Region>,
+        mut regions: Vec<Mapping>,
     ) -> Result<Self, DomainError> {
         regions.sort_unstable_by_key(|region| region.iova);
-        check_regions(&regions)?;
+        check_mappings(&regions)?;
         let id = table
             .platform()
             .create_domain(owner)
@@ -110,7 +110,7 @@ impl<'t, P: Platform> Domain<'t, P> {
 
     /// What it maps, in order of address.
     #[must_use]
-    pub fn regions(&self) -> &[Region] {
+    pub fn regions(&self) -> &[Mapping] {
         &self.0.regions
     }
 
@@ -133,7 +133,7 @@ impl<'t, P: Platform> Domain<'t, P> {
     ///
     /// # Errors
     /// Leases still use it, or a cohort went out of service with a requester attached. The memory stays reachable.
-    pub fn close(self) -> Result<Vec<Region>, DomainInUse<'t, P>> {
+    pub fn close(self) -> Result<Vec<Mapping>, DomainInUse<'t, P>> {
         if *self.0.pinned.lock() {
             return Err(DomainInUse { domain: self });
         }

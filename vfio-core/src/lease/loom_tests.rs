@@ -12,7 +12,7 @@ use crate::lease::{
     CohortState, CohortTable, DeviceOps, DmaDomains, Interrupts, OpenFailure, Quiesce, Reset,
 };
 use crate::pci::{Bdf, Function, PortKind, ResetMethods, Topology};
-use crate::{DeviceId, DomainId, Fault, Owner, Region, Requester};
+use crate::{DeviceId, DomainId, Fault, Mapping, Owner, Requester};
 
 /// Does nothing, but knows how many owners have the device open.
 struct Platform(AtomicU32);
@@ -28,7 +28,7 @@ unsafe impl DmaDomains for Platform {
         Ok(())
     }
 
-    fn map(&self, _: DomainId, _: Region) -> Result<(), Fault> {
+    fn map(&self, _: DomainId, _: Mapping) -> Result<(), Fault> {
         Ok(())
     }
 

@@ -5,9 +5,9 @@
 //! says otherwise; a method that cannot keep that promise must put things back before it returns.
 
 use crate::cohort::ResetAction;
+use crate::domain::Mapping;
 use crate::fault::Fault;
 use crate::id::{DeviceId, DomainId, Owner, Requester};
-use crate::region::Region;
 
 /// I/O address spaces, and which one each requester is in.
 ///
@@ -44,7 +44,7 @@ pub unsafe trait DmaDomains {
     ///
     /// # Errors
     /// The IOMMU cannot map the region, or does not answer.
-    fn map(&self, domain: DomainId, region: Region) -> Result<(), Fault>;
+    fn map(&self, domain: DomainId, region: Mapping) -> Result<(), Fault>;
 
     /// Moves a requester from quarantine to a domain.
     ///

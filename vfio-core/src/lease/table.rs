@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use super::open::{self, OpenFailure};
 use super::{CohortState, Domain, DomainError, Lease, Platform};
 use crate::cohort::{Cohort, CohortId, Cohorts, OpenPlan, Refusal, Standing, Terms};
+use crate::domain::Mapping;
 use crate::fault::{Failure, Fault, Step};
 use crate::id::{DeviceId, Owner, Requester};
-use crate::region::Region;
 use crate::set::{RegisterError, Registration, SetTable};
 use crate::sync::Mutex;
 
@@ -128,7 +128,7 @@ impl<P: Platform> CohortTable<P> {
     ///
     /// # Errors
     /// [`DomainError`]; nothing is left behind.
-    pub fn domain(&self, owner: Owner, regions: Vec<Region>) -> Result<Domain<'_, P>, DomainError> {
+    pub fn domain(&self, owner: Owner, regions: Vec<Mapping>) -> Result<Domain<'_, P>, DomainError> {
         Domain::build(self, owner, regions)
     }
 

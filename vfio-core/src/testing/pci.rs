@@ -1,6 +1,9 @@
 //! A PCI machine for tests: configuration spaces with the semantics of BARs, command bits, resets and bus routing.
 
-#![expect(clippy::unwrap_used, reason = "a test that asks for what is not there should panic")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that asks for what is not there should panic"
+)]
 
 use crate::clock::Clock;
 use crate::pci::Bdf;

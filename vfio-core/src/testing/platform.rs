@@ -9,13 +9,13 @@ use std::vec::Vec;
 
 use crate::cohort::ResetAction;
 use crate::lease::{DeviceOps, DmaDomains, Interrupts, Quiesce, Reset};
-use crate::{DeviceId, DomainId, Fault, Owner, Region, Requester};
+use crate::{DeviceId, DomainId, Fault, Mapping, Owner, Requester};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Create(Owner),
     Destroy(DomainId),
-    Map(DomainId, Region),
+    Map(DomainId, Mapping),
     Attach(Requester),
     Quarantine(Requester),
     Quiesce(DeviceId),
@@ -121,7 +121,7 @@ unsafe impl DmaDomains for Recorder {
         })
     }
 
-    fn map(&self, domain: DomainId, region: Region) -> Result<(), Fault> {
+    fn map(&self, domain: DomainId, region: Mapping) -> Result<(), Fault> {
         self.call(Call::Map(domain, region), |view| {
             view.domains.get_mut(&domain).unwrap().push(region.iova.0)
         })

@@ -15,7 +15,7 @@ use vfio_core::lease::CohortTable;
 use vfio_core::pci::spec::{Command, header};
 use vfio_core::pci::{Bdf, Topology};
 use vfio_core::testing::pci::{Machine, Model, found};
-use vfio_core::{Access, DeviceId, Region};
+use vfio_core::{Access, DeviceId, Mapping};
 
 /// The function with MSI, MSI-X and a reset of its own.
 pub(crate) const NVME: &str = "00:04.0";
@@ -47,8 +47,8 @@ pub(crate) fn ids<const N: usize>(texts: [&str; N]) -> [DeviceId; N] {
     texts.map(id)
 }
 
-pub(crate) fn region(iova: u64, host: u64) -> Region {
-    Region {
+pub(crate) fn region(iova: u64, host: u64) -> Mapping {
+    Mapping {
         iova: Iova(iova),
         host: HostPhys(host),
         size: 0x1000,

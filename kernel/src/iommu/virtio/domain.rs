@@ -4,7 +4,7 @@
 use super::Error;
 use crate::addr::Iova;
 use alloc::collections::{BTreeMap, BTreeSet};
-use vfio_core::Region;
+use vfio_core::Mapping;
 
 use crate::acpi::EndpointId;
 
@@ -21,7 +21,7 @@ pub struct Geometry {
 
 impl Geometry {
     /// Checks a region and returns its last address.
-    pub(super) fn check(&self, region: &Region) -> Result<u64, Error> {
+    pub(super) fn check(&self, region: &Mapping) -> Result<u64, Error> {
         let (iova, host) = (region.iova, region.host);
         if region.size == 0 || region.access.is_empty() {
             return Err(Error::Empty(iova));
@@ -60,14 +60,14 @@ impl Geometry {
 #[derive(Debug, Default)]
 pub(super) struct Domain {
     /// By first address; the value has the last one too.
-    mappings: BTreeMap<u64, (u64, Region)>,
+    mappings: BTreeMap<u64, (u64, Mapping)>,
     /// Who is attached. The device has the domain while there is anybody.
     pub(super) endpoints: BTreeSet<EndpointId>,
 }
 
 impl Domain {
     /// The mapping that meets `start` to `end`, inclusive, and begins last.
-    fn meets(&self, start: u64, end: u64) -> Option<&Region> {
+    fn meets(&self, start: u64, end: u64) -> Option<&Mapping> {
         let (_, (last, region)) = self.mappings.range(..=end).next_back()?;
         (*last >= start).then_some(region)
     }
@@ -84,7 +84,7 @@ impl Domain {
     }
 
     /// Notes a mapping that is known to be free.
-    pub(super) fn insert(&mut self, region: Region, end: u64) {
+    pub(super) fn insert(&mut self, region: Mapping, end: u64) {
         self.mappings.insert(region.iova.0, (end, region));
     }
 
@@ -123,7 +123,7 @@ impl Domain {
     }
 
     /// All mappings, each with its last address.
-    pub(super) fn mappings(&self) -> impl Iterator<Item = (u64, &Region)> {
+    pub(super) fn mappings(&self) -> impl Iterator<Item = (u64, &Mapping)> {
         self.mappings.values().map(|(end, region)| (*end, region))
     }
 }

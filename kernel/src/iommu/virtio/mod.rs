@@ -32,7 +32,7 @@ use crate::addr::Iova;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use domain::Domain;
-use vfio_core::{DomainId, Region};
+use vfio_core::{DomainId, Mapping};
 
 /// A virtio-iommu that denies everything but what is mapped.
 #[derive(Debug)]
@@ -196,7 +196,7 @@ impl<C: Channel> VirtioIommu<C> {
     ///
     /// If the region does not fit the device, an attached endpoint or the domain, or the device refuses or misbehaves.
     /// Nothing is mapped then.
-    pub fn map(&mut self, domain: DomainId, region: Region) -> Result<(), Error> {
+    pub fn map(&mut self, domain: DomainId, region: Mapping) -> Result<(), Error> {
         self.check_service()?;
         let found = self.domains.get(&domain).ok_or(Error::UnknownDomain(domain))?;
         let end = self.geometry.check(&region)?;
@@ -264,7 +264,7 @@ impl<C: Channel> VirtioIommu<C> {
             self.check_reserved(endpoint, region.iova, end)?;
         }
         let first = found.endpoints.is_empty();
-        let mappings: Vec<(u64, Region)> = if first {
+        let mappings: Vec<(u64, Mapping)> = if first {
             found.mappings().map(|(end, region)| (end, *region)).collect()
         } else {
             Vec::new()

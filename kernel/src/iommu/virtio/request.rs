@@ -5,7 +5,7 @@ use crate::acpi::EndpointId;
 use alloc::vec;
 use alloc::vec::Vec;
 use spec::virtio_iommu::{self as wire, MapFlags, Tail, request_type};
-use vfio_core::{Access, DomainId, Region};
+use vfio_core::{Access, DomainId, Mapping};
 use zerocopy::{Immutable, IntoBytes};
 
 /// What an answer is filled with before the device writes: no status has this value.
@@ -71,7 +71,7 @@ impl<C: Channel> VirtioIommu<C> {
         self.send(Request::Detach, &body)
     }
 
-    pub(super) fn send_map(&mut self, domain: DomainId, region: &Region, end: u64) -> Result<(), Error> {
+    pub(super) fn send_map(&mut self, domain: DomainId, region: &Mapping, end: u64) -> Result<(), Error> {
         let mut flags = MapFlags::empty();
         flags.set(MapFlags::READ, region.access.contains(Access::READ));
         flags.set(MapFlags::WRITE, region.access.contains(Access::WRITE));

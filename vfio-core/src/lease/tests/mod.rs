@@ -13,7 +13,7 @@ use crate::cohort::{Cohorts, OpenPlan};
 use crate::lease::{CohortTable, Domain};
 use crate::pci::{Function, Topology};
 use crate::testing::platform::Recorder;
-use crate::{Access, DeviceId, Owner, Region};
+use crate::{Access, DeviceId, Mapping, Owner};
 
 type Table = CohortTable<Recorder>;
 
@@ -29,8 +29,8 @@ fn table(functions: Vec<Function>) -> Table {
     table
 }
 
-fn region(iova: u64) -> Region {
-    Region {
+fn region(iova: u64) -> Mapping {
+    Mapping {
         iova: Iova(iova),
         host: HostPhys(iova + 0x100_0000),
         size: 0x1000,

@@ -9,7 +9,7 @@ use crate::lease::{CohortState, CohortTable, DomainError, OpenFailure};
 use crate::pci::Topology;
 use crate::testing::machine::{demo, id};
 use crate::testing::platform::{Call, Recorder};
-use crate::{Fault, Owner, RegionError, Requester};
+use crate::{Fault, MappingError, Owner, Requester};
 
 fn calls(table: &Table) -> Vec<Call> {
     table
@@ -265,24 +265,24 @@ fn a_domain_that_fails_leaves_nothing_behind() {
 #[test]
 fn regions_that_cannot_be_one_domain_are_refused() {
     let table = table(demo());
-    let refuse = |regions: &[crate::Region]| table.domain(GUEST, regions.to_vec()).unwrap_err();
+    let refuse = |regions: &[crate::Mapping]| table.domain(GUEST, regions.to_vec()).unwrap_err();
     let low = region(0x1000);
-    let high = crate::Region {
+    let high = crate::Mapping {
         iova: crate::addr::Iova(u64::MAX - 0xfff),
         ..low
     };
-    let empty = crate::Region { size: 0, ..low };
+    let empty = crate::Mapping { size: 0, ..low };
     assert_eq!(
         refuse(&[empty]),
-        DomainError::Regions(RegionError::Empty(low.iova))
+        DomainError::Regions(MappingError::Empty(low.iova))
     );
-    let long = crate::Region { size: 0x1001, ..high };
+    let long = crate::Mapping { size: 0x1001, ..high };
     assert_eq!(
         refuse(&[long]),
-        DomainError::Regions(RegionError::TooLong(high.iova))
+        DomainError::Regions(MappingError::TooLong(high.iova))
     );
-    let over = crate::Region { size: 0x1001, ..low };
-    let overlap = RegionError::Overlap(low.iova, region(0x2000).iova);
+    let over = crate::Mapping { size: 0x1001, ..low };
+    let overlap = MappingError::Overlap(low.iova, region(0x2000).iova);
     assert_eq!(refuse(&[region(0x2000), over]), DomainError::Regions(overlap));
     assert!(calls(&table).is_empty());
 }

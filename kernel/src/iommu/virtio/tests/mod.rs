@@ -15,8 +15,8 @@ use vfio_core::Access;
 const A: EndpointId = EndpointId(8);
 const B: EndpointId = EndpointId(16);
 
-fn region(iova: u64, host: u64, size: u64) -> Region {
-    Region {
+fn region(iova: u64, host: u64, size: u64) -> Mapping {
+    Mapping {
         iova: Iova(iova),
         host: HostPhys(host),
         size,
@@ -116,7 +116,7 @@ fn what_is_mapped_is_reached_and_nothing_else() {
     let device = Device::new();
     let mut iommu = ready(&device);
     let domain = iommu.create_domain().unwrap();
-    let read_only = Region {
+    let read_only = Mapping {
         access: Access::READ,
         ..region(0xe0000, 0x20e_0000, 0x2_0000)
     };
@@ -196,7 +196,7 @@ fn regions_that_do_not_fit_are_refused_before_the_device_hears_of_them() {
     let mut refused = |region| iommu.map(domain, region).unwrap_err();
     assert!(matches!(refused(region(0, 0, 0)), Error::Empty(_)));
     assert!(matches!(
-        refused(Region {
+        refused(Mapping {
             access: Access::empty(),
             ..region(0, 0, 4096)
         }),

@@ -13,9 +13,9 @@ bitflags::bitflags! {
     }
 }
 
-/// One contiguous piece of host memory as devices see it. One region is one mapping, however large.
+/// One contiguous piece of host memory as devices see it, however large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Region {
+pub struct Mapping {
     /// Where devices see it.
     pub iova: Iova,
     /// Where it is.
@@ -28,19 +28,19 @@ pub struct Region {
 
 /// What is wrong with the regions of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RegionError {
-    /// A region of no bytes, or that allows nothing.
-    #[error("the region at {0} is empty")]
+pub enum MappingError {
+    /// A mapping of no bytes, or that allows nothing.
+    #[error("the mapping at {0} is empty")]
     Empty(Iova),
-    /// A region that ends past the end of an address space.
-    #[error("the region at {0} ends past the end of the address space")]
+    /// A mapping that ends past the end of an address space.
+    #[error("the mapping at {0} ends past the end of the address space")]
     TooLong(Iova),
-    /// Two regions that devices would see at the same address.
+    /// Two mappings that devices would see at the same address.
     #[error("the regions at {0} and {1} overlap")]
     Overlap(Iova, Iova),
 }
 
-impl Region {
+impl Mapping {
     /// The last byte, as devices see it; `None` if it is empty or too long.
     #[must_use]
     pub const fn last(&self) -> Option<Iova> {
@@ -54,20 +54,20 @@ impl Region {
 /// Checks that `regions`, which are in order of `iova`, can be one domain.
 ///
 /// # Errors
-/// [`RegionError`] names the first region that does not fit.
-pub fn check_regions(regions: &[Region]) -> Result<(), RegionError> {
+/// [`MappingError`] names the first mapping that does not fit.
+pub fn check_mappings(regions: &[Mapping]) -> Result<(), MappingError> {
     let mut before: Option<(Iova, Iova)> = None;
     for region in regions {
         let start = region.iova;
         if region.size == 0 || region.access.is_empty() {
-            return Err(RegionError::Empty(start));
+            return Err(MappingError::Empty(start));
         }
         let fits = region
             .last()
             .filter(|_| region.host.checked_add(region.size - 1).is_some());
-        let last = fits.ok_or(RegionError::TooLong(start))?;
+        let last = fits.ok_or(MappingError::TooLong(start))?;
         if let Some((other, _)) = before.filter(|(_, end)| *end >= start) {
-            return Err(RegionError::Overlap(other, start));
+            return Err(MappingError::Overlap(other, start));
         }
         before = Some((start, last));
     }
