@@ -8,6 +8,7 @@ use std::string::ToString;
 use std::vec::Vec;
 
 use super::*;
+use crate::cohort::Obstacle;
 use crate::testing::cases;
 use crate::testing::machine::{RootSlot, arbitrary, bdf, build, demo};
 use crate::{Requester, SetId};
@@ -48,6 +49,9 @@ fn sets_follow_what_can_be_reset() {
         None,
         "would reset the bridge below"
     );
+    let scope = machine.set_scope(SetId::PciBus { segment: 0, bus: 2 });
+    let outside = Obstacle::Outside(bdf("03:00.0").into());
+    assert_eq!(scope.unwrap().obstacle, Some(outside), "and so the first device behind it");
 }
 
 #[test]
@@ -165,10 +169,9 @@ fn virtual_functions_are_alone_and_bind_their_physical_function() {
         None,
         "would reset the virtual functions"
     );
-    assert_eq!(
-        machine.not_assignable(bdf("04:00.0")),
-        Some(NotAssignable::HasVirtualFunctions)
-    );
+    let obstacle = machine.set_scope(slot(4).unwrap()).unwrap().obstacle;
+    assert_eq!(obstacle, Some(Obstacle::Outside(bdf("04:00.1").into())));
+    assert_eq!(machine.not_assignable(bdf("04:00.0")), None, "the rule is the cohorts'");
     assert_eq!(machine.not_assignable(bdf("04:00.1")), None);
     assert!(!machine.group_links().iter().any(|link| link.a.bus() == 4));
 
