@@ -122,16 +122,21 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
     }
 
     /// Everything below `port`, bridges included.
-    fn below(&self, port: &Function) -> &[Function] {
-        let Some(buses) = port.buses else { return &[] };
+    fn below(&self, port: &Function) -> Vec<&Function> {
+        let Some(buses) = port.buses else {
+            return Vec::new();
+        };
         let segment = port.bdf.segment();
         let before = |bus: u16| {
             self.functions.partition_point(|function| {
                 (function.bdf.segment(), u16::from(function.bdf.bus())) < (segment, bus)
             })
         };
-        let (from, to) = (before(buses.secondary.into()), before(u16::from(buses.subordinate) + 1));
-        self.functions.get(from..to).unwrap_or_default()
+        let (from, to) = (
+            before(buses.secondary.into()),
+            before(u16::from(buses.subordinate) + 1),
+        );
+        self.functions.get(from..to).unwrap_or_default().iter().collect()
     }
 }
 
@@ -189,7 +194,7 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Reset for Assigner<C,
                 ..
             } => {
                 let port = self.function(*port).ok_or(Fault::Unknown)?;
-                pci::secondary_bus_reset(&self.config, &self.clock, port, self.below(port))
+                pci::secondary_bus_reset(&self.config, &self.clock, port, &self.below(port))
             }
             // Buses that this machine does not have.
             ResetAction::Device { .. } | ResetAction::Set { .. } => return Err(Fault::Unknown),

@@ -97,7 +97,9 @@ pub enum InventoryError {
     #[error("{0} is said to be joined with others, and is not there")]
     NoMember(DeviceId),
     /// A device that is to be split off is not there.
-    #[error("{0} is to be split off (split-unsafe), and is no device of this machine; `sets` lists what there is")]
+    #[error(
+        "{0} is to be split off (split-unsafe), and is no device of this machine; `sets` lists what there is"
+    )]
     NothingToSplit(DeviceId),
 }
 

@@ -16,8 +16,8 @@ mod tests;
 pub use hot_reset::{HotResetPlan, HotResetRefusal};
 pub use inventory::{Inventory, InventoryError, Member};
 pub use link::{Cause, Cut, Link};
-pub(crate) use plan::{Present, Standing};
 pub use plan::{OpenPlan, Terms};
+pub(crate) use plan::{Present, Standing};
 pub use refusal::{Missing, Refusal};
 pub use reset::{DeviceReset, Obstacle, ResetAction, SetReset, SetScope};
 

@@ -202,7 +202,9 @@ impl Cohorts {
         }
         cohorts.sort_by_key(|id| {
             let physical = |rival: &Rival| rival.holds_physical;
-            !self.get(*id).is_some_and(|cohort| cohort.rivals.iter().any(physical))
+            !self
+                .get(*id)
+                .is_some_and(|cohort| cohort.rivals.iter().any(physical))
         });
         Ok(OpenPlan {
             source: self,

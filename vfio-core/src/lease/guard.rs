@@ -115,9 +115,11 @@ impl<'t, P: Platform> Lease<'t, P> {
         patience: Patience<'l>,
     ) -> Result<Handle<'l, P>, OpenError> {
         let registration = self.crew.as_ref().and_then(|crew| crew.registration(device));
-        registration
-            .ok_or(OpenError::Unregistering(device))?
-            .hold(self.owner(), self.table.platform(), patience)
+        registration.ok_or(OpenError::Unregistering(device))?.hold(
+            self.owner(),
+            self.table.platform(),
+            patience,
+        )
     }
 
     /// Closes the cohort: it is in quarantine afterwards, or out of service.

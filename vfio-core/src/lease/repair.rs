@@ -27,7 +27,9 @@ pub enum RemoveError {
     #[error("{0} is not there")]
     NotFound(DeviceId),
     /// Its cohort is open or being worked on. No new open of it succeeds; close the cohort, and remove it again.
-    #[error("{device} is in use: its cohort is {state}; it is opened no more, and can be removed when that is over")]
+    #[error(
+        "{device} is in use: its cohort is {state}; it is opened no more, and can be removed when that is over"
+    )]
     InUse {
         /// The device.
         device: DeviceId,

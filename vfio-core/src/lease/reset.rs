@@ -61,7 +61,8 @@ impl<P: Platform> Lease<'_, P> {
         let crew = self.crew.as_ref().filter(|_| ours);
         // The action as it is now: members may have been removed since the plan was made.
         let action = crew.and_then(|crew| {
-            let of_set = |action: &&ResetAction| matches!(action, ResetAction::Set { set, .. } if *set == plan.set());
+            let of_set =
+                |action: &&ResetAction| matches!(action, ResetAction::Set { set, .. } if *set == plan.set());
             crew.resets().map(|(action, _)| action).find(of_set)
         });
         let action = action.ok_or(HotResetRefusal::ForeignPlan)?;

@@ -147,15 +147,20 @@ impl<P: Platform> CohortTable<P> {
     ///
     /// # Errors
     /// [`HotResetRefusal`] names the device that stands in the way.
-    pub fn plan_hot_reset(&self, owner: Owner, device: DeviceId) -> Result<HotResetPlan<'_>, HotResetRefusal> {
+    pub fn plan_hot_reset(
+        &self,
+        owner: Owner,
+        device: DeviceId,
+    ) -> Result<HotResetPlan<'_>, HotResetRefusal> {
         if self.is_removed(device) {
             return Err(HotResetRefusal::NotFound(device));
         }
-        self.cohorts
-            .plan_hot_reset(owner, device, |device| match self.state(self.cohorts.device(device)?.cohort)? {
+        self.cohorts.plan_hot_reset(owner, device, |device| {
+            match self.state(self.cohorts.device(device)?.cohort)? {
                 CohortState::Open(owner) | CohortState::Resetting(owner) => Some(owner),
                 _ => None,
-            })
+            }
+        })
     }
 
     /// A domain for `owner` that maps `regions`, for [`open`](Self::open) to open cohorts into.

@@ -51,7 +51,11 @@ fn sets_follow_what_can_be_reset() {
     );
     let scope = machine.set_scope(SetId::PciBus { segment: 0, bus: 2 });
     let outside = Obstacle::Outside(bdf("03:00.0").into());
-    assert_eq!(scope.unwrap().obstacle, Some(outside), "and so the first device behind it");
+    assert_eq!(
+        scope.unwrap().obstacle,
+        Some(outside),
+        "and so the first device behind it"
+    );
 }
 
 #[test]
@@ -171,7 +175,11 @@ fn virtual_functions_are_alone_and_bind_their_physical_function() {
     );
     let obstacle = machine.set_scope(slot(4).unwrap()).unwrap().obstacle;
     assert_eq!(obstacle, Some(Obstacle::Outside(bdf("04:00.1").into())));
-    assert_eq!(machine.not_assignable(bdf("04:00.0")), None, "the rule is the cohorts'");
+    assert_eq!(
+        machine.not_assignable(bdf("04:00.0")),
+        None,
+        "the rule is the cohorts'"
+    );
     assert_eq!(machine.not_assignable(bdf("04:00.1")), None);
     assert!(!machine.group_links().iter().any(|link| link.a.bus() == 4));
 

@@ -171,7 +171,11 @@ impl State {
     }
 
     /// Begins a reset of `devices` for `owner`, or for nobody while the set is closed.
-    pub(super) fn begin_reset(&mut self, devices: &[DeviceId], owner: Option<Owner>) -> Result<(), ResetError> {
+    pub(super) fn begin_reset(
+        &mut self,
+        devices: &[DeviceId],
+        owner: Option<Owner>,
+    ) -> Result<(), ResetError> {
         if let Some(holder) = self.owner.filter(|holder| Some(*holder) != owner) {
             return Err(ResetError::OwnedByAnother(holder));
         }
