@@ -2,6 +2,9 @@
 
 #![cfg(not(loom))]
 
+mod kinds;
+mod split;
+
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::string::ToString;
