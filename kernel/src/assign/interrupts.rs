@@ -7,7 +7,7 @@ use crate::iommu::virtio::Channel;
 use crate::pci::{self, ConfigAccess, Function, MmioAccess, Registers};
 use vfio_core::Fault;
 use vfio_core::clock::Clock;
-use vfio_core::pci::spec::{msi, msix};
+use vfio_core::pci::spec::msix;
 
 /// Where the real message of an entry goes: a local APIC and a vector (AMD64 manual, volume 2, section 16.11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,20 +23,6 @@ impl Message {
 }
 
 impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> {
-    /// Turns MSI and MSI-X off.
-    pub(super) fn silence(&self, function: &Function) {
-        let registers = Registers::new(&self.config, function.bdf);
-        if let Some(found) = &function.msi {
-            let control = registers.u16(found.offset + msi::CONTROL);
-            registers.set_u16(found.offset + msi::CONTROL, control & !msi::ENABLE);
-        }
-        if let Some(found) = &function.msix {
-            let control = registers.u16(found.offset + msix::CONTROL);
-            let quiet = control & !msix::ENABLE | msix::FUNCTION_MASK;
-            registers.set_u16(found.offset + msix::CONTROL, quiet);
-        }
-    }
-
     /// Turns MSI-X on with every entry masked.
     pub(super) fn prepare_msix(&self, function: &Function) -> Result<(), Fault> {
         let Some(found) = &function.msix else {

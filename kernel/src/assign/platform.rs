@@ -6,14 +6,15 @@
 
 use crate::acpi::{EndpointId, Viot};
 use crate::iommu::virtio::{Channel, Error, VirtioIommu};
-use crate::pci::{self, ConfigAccess, Function, MmioAccess, Registers};
+use crate::pci::{self, ConfigAccess, Function, MmioAccess};
 use alloc::vec::Vec;
 use spin::Mutex;
 use vfio_core::clock::Clock;
 use vfio_core::cohort::{DeviceReset, ResetAction, SetReset};
 use vfio_core::lease::{DeviceOps, DmaDomains, Interrupts, Quiesce, Reset};
 use vfio_core::pci::Bdf;
-use vfio_core::pci::spec::{Command, header};
+use vfio_core::pci::device::{AssignedFunction, FunctionError, FunctionTable, LastReset, NotExposed};
+use vfio_core::pci::reset::{HostParts, NoHooks};
 use vfio_core::{DeviceId, DomainId, Fault, Mapping, Owner, Requester};
 
 /// This machine, as `vfio-core` works on it.
@@ -22,8 +23,7 @@ pub struct Assigner<C, K, M, I> {
     pub(super) config: C,
     clock: K,
     pub(super) mmio: Mutex<M>,
-    /// In order of address.
-    functions: Vec<Function>,
+    functions: FunctionTable,
     iommu: Mutex<VirtioIommu<I>>,
     viot: Viot,
     /// Which of the table's IOMMUs `iommu` is.
@@ -46,7 +46,7 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
             config,
             clock,
             mmio: Mutex::new(mmio),
-            functions,
+            functions: FunctionTable::new(functions),
             iommu: Mutex::new(iommu),
             viot,
             unit,
@@ -60,13 +60,12 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
 
     /// All functions, in order of address.
     pub fn functions(&self) -> &[Function] {
-        &self.functions
+        self.functions.functions()
     }
 
     /// The function at `bdf`.
     pub fn function(&self, bdf: Bdf) -> Option<&Function> {
-        let at = self.functions.binary_search_by_key(&bdf, |function| function.bdf);
-        self.functions.get(at.ok()?)
+        self.functions.function(bdf)
     }
 
     /// Works on the IOMMU.
@@ -110,34 +109,42 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
             .ok_or(Fault::Unknown)
     }
 
-    fn alive(&self, function: &Function) -> Result<(), Fault> {
-        let found = Registers::new(&self.config, function.bdf).u32(header::VENDOR_ID);
-        match found {
-            u32::MAX => Err(Fault::Gone),
-            id if id as u16 != function.vendor || (id >> 16) as u16 != function.device => {
-                Err(Fault::Rejected)
-            }
-            _ => Ok(()),
+    /// What the life of a function works on. Nothing is known here of particular devices.
+    pub(super) const fn host(&self) -> HostParts<&C, &K, NoHooks> {
+        HostParts {
+            config: &self.config,
+            clock: &self.clock,
+            hooks: NoHooks,
         }
     }
 
-    /// Everything below `port`, bridges included.
-    fn below(&self, port: &Function) -> Vec<&Function> {
-        let Some(buses) = port.buses else {
-            return Vec::new();
-        };
-        let segment = port.bdf.segment();
-        let before = |bus: u16| {
-            self.functions.partition_point(|function| {
-                (function.bdf.segment(), u16::from(function.bdf.bus())) < (segment, bus)
-            })
-        };
-        let (from, to) = (
-            before(buses.secondary.into()),
-            before(u16::from(buses.subordinate) + 1),
-        );
-        self.functions.get(from..to).unwrap_or_default().iter().collect()
+    /// Works on the function, which is in nobody else's hands.
+    fn with<R>(
+        &self,
+        device: DeviceId,
+        work: impl FnOnce(&mut AssignedFunction<'_>) -> Result<R, FunctionError>,
+    ) -> Result<R, Fault> {
+        let bdf = self.known(device)?.bdf;
+        logged(self.functions.with(bdf, work).and_then(|done| done))
     }
+
+    /// Has the function's registers answer. Functions without memory BARs may hardwire the bit to zero.
+    fn decode(&self, function: &Function) -> Result<(), Fault> {
+        let obeyed = pci::set_memory_decode(&self.config, function.bdf, true);
+        if obeyed || !function.bars.iter().any(pci::Bar::is_memory) {
+            Ok(())
+        } else {
+            Err(Fault::Rejected)
+        }
+    }
+}
+
+/// What went wrong with a function, in the log and as a fault.
+fn logged<R>(result: Result<R, FunctionError>) -> Result<R, Fault> {
+    result.map_err(|error| {
+        log::warn!("{error}");
+        error.into()
+    })
 }
 
 // SAFETY: the driver attaches endpoints to no domain but the quarantine, which maps nothing, and the one asked for; it
@@ -166,52 +173,38 @@ unsafe impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> DmaDomains for
 
 impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Quiesce for Assigner<C, K, M, I> {
     fn quiesce(&self, device: DeviceId) -> Result<(), Fault> {
-        let function = self.known(device)?;
-        let registers = Registers::new(&self.config, function.bdf);
-        let command = registers.command();
-        if command.bits() == u16::MAX {
-            return Err(Fault::Gone);
-        }
-        registers.set_command((command - Command::BUS_MASTER) | Command::INTX_DISABLE);
-        self.silence(function);
-        if registers.command().contains(Command::BUS_MASTER) {
-            Err(Fault::Rejected)
-        } else {
-            Ok(())
-        }
+        self.with(device, |function| function.quiesce(&self.host()))
     }
 }
 
 impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Reset for Assigner<C, K, M, I> {
+    /// A set is reset by its port, and a function by the best of its own methods, whatever the plan counted on.
     fn reset(&self, action: &ResetAction) -> Result<(), Fault> {
-        let done = match action {
+        let host = self.host();
+        match action {
             ResetAction::Device {
                 device,
-                method: DeviceReset::Function(method),
-            } => pci::reset_function(&self.config, &self.clock, self.known(*device)?, *method),
+                method: DeviceReset::Function(_),
+            } => {
+                let bdf = self.known(*device)?.bdf;
+                logged(self.functions.reset(&host, bdf, &NotExposed)).map(drop)
+            }
             ResetAction::Set {
-                by: SetReset::Port(port),
+                members,
+                by: SetReset::Port(_),
                 ..
             } => {
-                let port = self.function(*port).ok_or(Fault::Unknown)?;
-                pci::secondary_bus_reset(&self.config, &self.clock, port, &self.below(port))
+                let members: Option<Vec<Bdf>> = members.iter().map(|device| device.pci()).collect();
+                let members = members.ok_or(Fault::Unknown)?;
+                logged(self.functions.reset_set(&host, &members))
             }
             // Buses that this machine does not have.
-            ResetAction::Device { .. } | ResetAction::Set { .. } => return Err(Fault::Unknown),
-        };
-        done.map_err(|error| {
-            log::warn!("reset: {error}");
-            match error {
-                pci::ResetError::Pending(_) | pci::ResetError::LinkDown(_) => Fault::TimedOut,
-                pci::ResetError::NoAnswer(_) | pci::ResetError::Asleep(_) => Fault::Gone,
-                pci::ResetError::Unsupported(_) => Fault::Unknown,
-                pci::ResetError::Changed { .. } | pci::ResetError::Stuck(_) => Fault::Rejected,
-            }
-        })
+            ResetAction::Device { .. } | ResetAction::Set { .. } => Err(Fault::Unknown),
+        }
     }
 
     fn check_alive(&self, device: DeviceId) -> Result<(), Fault> {
-        self.alive(self.known(device)?)
+        self.with(device, |function| Ok(function.alive(&self.host())?))
     }
 }
 
@@ -226,38 +219,38 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Interrupts for Assign
     }
 
     fn release_interrupts(&self, device: DeviceId) -> Result<(), Fault> {
-        self.silence(self.known(device)?);
-        Ok(())
+        self.with(device, |function| {
+            function.silence(&self.host());
+            Ok(())
+        })
     }
 }
 
 impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> DeviceOps for Assigner<C, K, M, I> {
-    /// The registers answer from now on; bus mastering is the guest's to turn on.
+    /// The registers answer from now on; bus mastering is the guest's to turn on, and INTx stays masked.
     fn open_device(&self, device: DeviceId, _: Owner) -> Result<(), Fault> {
         let function = self.known(device)?;
-        // What is gone reads as all ones, which looks as if it obeyed.
-        self.alive(function)?;
-        if pci::set_memory_decode(&self.config, function.bdf, true) || function.bars.is_empty() {
-            Ok(())
-        } else {
-            // Functions without memory BARs may hardwire the bit to zero.
-            if function.bars.iter().any(pci::Bar::is_memory) {
-                Err(Fault::Rejected)
-            } else {
-                Ok(())
-            }
-        }
+        logged(self.functions.enable(&self.host(), function.bdf))?;
+        self.decode(function).inspect_err(|_| {
+            // As it was before; the error that counts is the one above.
+            let _ = self
+                .functions
+                .disable(&self.host(), function.bdf, LastReset::Later, &NotExposed);
+        })
     }
 
+    /// The owner's vCPU has ended, so nobody sees registers any more. The reset comes when the IOMMU denies everything.
     fn close_device(&self, device: DeviceId, _: Owner) -> Result<(), Fault> {
-        let function = self.known(device)?;
-        pci::set_memory_decode(&self.config, function.bdf, false);
-        self.alive(function)
+        let bdf = self.known(device)?.bdf;
+        let disabled = self
+            .functions
+            .disable(&self.host(), bdf, LastReset::Later, &NotExposed);
+        logged(disabled).map(drop)
     }
 
     /// Registers that answer, and MSI-X on with every entry masked: as after an open.
     fn restore_device(&self, device: DeviceId, owner: Owner) -> Result<(), Fault> {
-        self.open_device(device, owner)?;
+        self.decode(self.known(device)?)?;
         self.enable_interrupts(device, owner)
     }
 }

@@ -31,6 +31,8 @@ pub(super) fn function(set_up: impl FnOnce(&mut Function)) -> Function {
         af: None,
         msi: None,
         msix: None,
+        sriov: None,
+        physical_function: None,
         virtio: None,
         resets: ResetMethods::empty(),
         not_assignable: None,

@@ -12,4 +12,3 @@ pub use vfio_core::pci::config::{
     VirtioError, VirtioRegion, Width, bus_master_off_everywhere, enable_acs, scan, set_bus_master,
     set_memory_decode, to_topology, virtio_access_platform,
 };
-pub use vfio_core::pci::reset::{ResetError, reset_function, secondary_bus_reset};

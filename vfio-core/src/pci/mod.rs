@@ -3,6 +3,7 @@
 mod acs;
 mod bdf;
 pub mod config;
+pub mod device;
 mod function;
 mod group;
 pub mod reset;

@@ -8,7 +8,8 @@
 use crate::clock::Clock;
 use crate::pci::Bdf;
 use crate::pci::config::{ConfigAccess, MmioAccess, Scan, SegmentWindow, Width, scan};
-use crate::pci::spec::{Command, express, header};
+use crate::pci::reset::ResetHooks;
+use crate::pci::spec::{Command, af, capability, express, extended, header, pm, sriov};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
@@ -31,6 +32,28 @@ pub fn found(machine: &Machine) -> Scan {
     scan(machine, &[WINDOW])
 }
 
+/// What a function does that it must not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Vice {
+    /// Nothing.
+    #[default]
+    None,
+    /// Ignores every write that would start a reset of it, by itself or by the bus.
+    IgnoresReset,
+    /// Comes back from a reset with this device id.
+    ReturnsAs(u16),
+    /// Masters the bus again after each write of its command register.
+    KeepsMastering,
+    /// Has transactions pending for ever.
+    Pending,
+    /// Stays in D3hot.
+    StaysAsleep,
+    /// Does not go to D3hot.
+    StaysAwake,
+    /// Forgets its first BAR whenever it is written.
+    LosesBar,
+}
+
 /// What a function does beyond remembering.
 #[derive(Clone, Default)]
 pub struct Model {
@@ -44,6 +67,8 @@ pub struct Model {
     pub reset_takes: u64,
     /// How often it was reset.
     pub resets: u32,
+    /// What it does that it must not.
+    pub vice: Vice,
     defaults: Vec<u8>,
     next_capability: u16,
     last_extended: u16,
@@ -186,9 +211,78 @@ impl Model {
     }
 
     fn reset(&mut self, now: u64) {
+        if self.vice == Vice::IgnoresReset {
+            return;
+        }
         self.resets += 1;
         self.absent_until = now.saturating_add(self.reset_takes);
         self.bytes.clone_from(&self.defaults);
+        if let Vice::ReturnsAs(device) = self.vice {
+            self.put16(header::DEVICE_ID, device);
+        }
+    }
+
+    /// Where the capability `id` is; 0 if it has none.
+    #[must_use]
+    pub fn find(&self, id: u8) -> u16 {
+        let mut at = self.bytes[usize::from(header::CAPABILITIES)] & !3;
+        // A list that a test made loop ends.
+        for _ in 0..48 {
+            if at < 0x40 || self.bytes[usize::from(at)] == id {
+                break;
+            }
+            at = self.bytes[usize::from(at) + 1] & !3;
+        }
+        if at < 0x40 || self.bytes[usize::from(at)] != id {
+            0
+        } else {
+            at.into()
+        }
+    }
+
+    /// Appends a power management capability with D1 and D2; the function loses its state on the way back from D3hot
+    /// unless `keeps_state`.
+    #[must_use]
+    pub fn power_management(self, keeps_state: bool) -> Self {
+        let at = self.next_capability;
+        self.capability(
+            capability::PM,
+            &[0x03, 0x06, if keeps_state { 8 } else { 0 }, 0, 0, 0],
+        )
+        .writable(at + pm::CONTROL, 0x3)
+    }
+
+    /// Appends an advanced features capability with a reset.
+    #[must_use]
+    pub fn advanced_features(self) -> Self {
+        self.capability(capability::AF, &[6, 3, 0, 0])
+    }
+
+    /// Appends an SR-IOV capability whose virtual functions are on: how many, offset and stride of their routing ids,
+    /// device id, and a 64-bit BAR of `size` for each from `address` on.
+    #[must_use]
+    pub fn sriov(mut self, count: u16, steps: (u16, u16), device: u16, (size, address): (u64, u64)) -> Self {
+        self = self.extended(extended::SRIOV, &[]);
+        let at = self.last_extended;
+        self.put16(at + sriov::CONTROL, sriov::VF_ENABLE | sriov::VF_MEMORY);
+        self.put16(at + sriov::TOTAL_VFS, count);
+        self.put16(at + sriov::NUM_VFS, count);
+        self.put16(at + sriov::FIRST_OFFSET, steps.0);
+        self.put16(at + sriov::STRIDE, steps.1);
+        self.put16(at + sriov::DEVICE_ID, device);
+        self.put32(at + sriov::BAR0, address as u32 | 4);
+        self.put32(at + sriov::BAR0 + 4, (address >> 32) as u32);
+        let mask = !(size - 1);
+        self.writable.insert(at + sriov::CONTROL, 0x8);
+        self.writable.insert(at + sriov::BAR0, mask as u32 & !0xf);
+        self.writable.insert(at + sriov::BAR0 + 4, (mask >> 32) as u32);
+        self
+    }
+
+    /// A virtual function: its ids read as ones, and it has a reset of its own.
+    #[must_use]
+    pub fn virtual_function() -> Self {
+        Self::new(u16::MAX, u16::MAX, 0x02_0000, 0).express(0, express::DEVICE_CAPABILITIES_FLR)
     }
 }
 
@@ -198,8 +292,12 @@ pub struct Machine {
     pub functions: RefCell<BTreeMap<Bdf, Model>>,
     /// Nanoseconds since the start.
     pub time: Cell<u64>,
-    /// Accesses to configuration space so far.
+    /// Reads of configuration space so far.
     pub accesses: Cell<u64>,
+    /// Writes to configuration space so far.
+    pub writes: Cell<u64>,
+    /// A function that vanishes for good at this many reads and writes.
+    pub dies: Cell<Option<(Bdf, u64)>>,
     /// While a function is being sized it must not decode: set if it did.
     pub sized_while_decoding: Cell<bool>,
     /// What a virtio device offers.
@@ -226,6 +324,8 @@ impl Machine {
             functions: RefCell::new(functions.collect()),
             time: Cell::new(0),
             accesses: Cell::new(0),
+            writes: Cell::new(0),
+            dies: Cell::new(None),
             sized_while_decoding: Cell::new(false),
             feature_bits: Cell::new(0),
             link_drops: Cell::new(false),
@@ -244,20 +344,63 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// Lets a function die whose time has come.
+    fn count(&self, counter: &Cell<u64>) {
+        counter.set(counter.get() + 1);
+        if let Some((bdf, at)) = self.dies.get()
+            && self.accesses.get() + self.writes.get() >= at
+        {
+            if let Some(model) = self.functions.borrow_mut().get_mut(&bdf) {
+                model.absent_until = u64::MAX;
+                model.reset_takes = u64::MAX;
+            }
+            self.dies.set(None);
+        }
+    }
+
+    /// The function at `at`, which must be there.
+    pub fn change(&self, at: Bdf, change: impl FnOnce(&mut Model)) {
+        change(self.functions.borrow_mut().get_mut(&at).unwrap());
+    }
+
+    /// How often the function at `at` was reset.
+    #[must_use]
+    pub fn resets(&self, at: Bdf) -> u32 {
+        self.functions.borrow()[&at].resets
+    }
+}
+
+/// Nothing is known of any device.
+impl ResetHooks for Machine {}
+
 impl ConfigAccess for Machine {
     fn read(&self, function: Bdf, offset: u16, width: Width) -> u32 {
-        self.accesses.set(self.accesses.get() + 1);
+        self.count(&self.accesses);
         assert!(offset.is_multiple_of(width.bytes()) && offset + width.bytes() <= 0x1000);
         let functions = self.functions.borrow();
         let model = functions
             .get(&function)
             .filter(|model| model.absent_until <= self.time.get());
-        let value = model.map_or(u32::MAX, |model| model.get32(offset & !3)) >> (8 * (offset & 3));
+        let mut value = model.map_or(u32::MAX, |model| model.get32(offset & !3));
+        if let Some(model) = model
+            && model.vice == Vice::Pending
+        {
+            let (express, features) = (model.find(capability::EXPRESS), model.find(capability::AF));
+            if express != 0 && offset & !3 == express + express::DEVICE_CONTROL {
+                value |= u32::from(express::DEVICE_STATUS_PENDING) << 16;
+            }
+            if features != 0 && offset & !3 == features + af::CONTROL {
+                value |= u32::from(af::STATUS_PENDING) << 8;
+            }
+        }
+        let value = value >> (8 * (offset & 3));
         value & u32::MAX >> (32 - 8 * width.bytes())
     }
 
     fn write(&self, function: Bdf, offset: u16, width: Width, value: u32) {
         assert!(offset.is_multiple_of(width.bytes()) && offset + width.bytes() <= 0x1000);
+        self.count(&self.writes);
         let mut functions = self.functions.borrow_mut();
         let now = self.time.get();
         let Some(model) = functions
@@ -278,14 +421,34 @@ impl ConfigAccess for Machine {
                 self.sized_while_decoding.set(true);
             }
         }
-        model.put32(register, old & !mask | (value << shift) & mask);
-        let capability = model.bytes[usize::from(header::CAPABILITIES)];
-        let has_express = model.bytes[usize::from(capability)] == 0x10;
-        let control = u16::from(capability) + express::DEVICE_CONTROL;
-        let flr = has_express && offset == control && value & 0x8000 != 0;
-        // PM is recognised by its control register being declared writable at 0x80.
-        let pm = offset == 0x80 && old & 3 == 3 && value & 3 == 0;
-        if flr || pm {
+        let power = model.find(capability::PM);
+        let at_power = power != 0 && offset == power + pm::CONTROL && mask & 3 == 3;
+        let (was, wanted) = (old & 3, value & 3);
+        let stays = at_power
+            && match model.vice {
+                Vice::StaysAsleep => was == 3,
+                Vice::StaysAwake => wanted == 3,
+                _ => false,
+            };
+        if !stays {
+            model.put32(register, old & !mask | (value << shift) & mask);
+        }
+        if model.vice == Vice::KeepsMastering && register == header::COMMAND {
+            let command = model.get32(header::COMMAND) | u32::from(Command::BUS_MASTER.bits());
+            model.put32(header::COMMAND, command);
+        }
+        if model.vice == Vice::LosesBar && register == header::BAR0 {
+            model.put32(header::BAR0, model.get32(header::BAR0) & 0xf);
+        }
+        let express_at = model.find(capability::EXPRESS);
+        let has_express = express_at != 0;
+        let able = has_express
+            && model.get32(express_at + express::DEVICE_CAPABILITIES) & express::DEVICE_CAPABILITIES_FLR != 0;
+        let flr = able && offset == express_at + express::DEVICE_CONTROL && value & 0x8000 != 0;
+        let features = model.find(capability::AF);
+        let af_flr = features != 0 && offset == features + af::CONTROL && value & 1 != 0;
+        let loses = at_power && was == 3 && wanted == 0 && old & u32::from(pm::NO_SOFT_RESET) == 0 && !stays;
+        if flr || af_flr || loses {
             model.reset(now);
         }
         let secondary = model.bytes[usize::from(header::SECONDARY_BUS)];
@@ -294,7 +457,7 @@ impl ConfigAccess for Machine {
             && (old >> 16) & 0x40 != 0
             && value & 0x40 == 0;
         if bus_reset && has_express && self.link_drops.get() {
-            model.put16(u16::from(capability) + express::LINK_STATUS, 0);
+            model.put16(express_at + express::LINK_STATUS, 0);
         }
         if bus_reset {
             for (bdf, below) in functions.iter_mut() {

@@ -38,14 +38,25 @@ fn a_device_that_is_gone_or_another_or_unknown_is_named_as_that() {
     assert_eq!(assigner.quiesce(id("00:09.0")), Err(Fault::Unknown));
     assert_eq!(assigner.check_alive(id("00:09.0")), Err(Fault::Unknown));
     assert_eq!(assigner.check_alive(id(NVME)), Ok(()));
+    assert_eq!(
+        assigner.close_device(id(NVME), GUEST),
+        Err(Fault::Unknown),
+        "not open"
+    );
+    assigner.open_device(id(NVME), GUEST).unwrap();
     fixture.change(NVME, |model| model.put16(2, 0xbeef));
     assert_eq!(assigner.check_alive(id(NVME)), Err(Fault::Rejected));
     fixture.remove(NVME);
     assert_eq!(assigner.quiesce(id(NVME)), Err(Fault::Gone));
     assert_eq!(assigner.check_alive(id(NVME)), Err(Fault::Gone));
-    assert_eq!(assigner.open_device(id(NVME), GUEST), Err(Fault::Gone));
+    assert_eq!(
+        assigner.open_device(id(NVME), GUEST),
+        Err(Fault::Busy),
+        "it is open"
+    );
     assert_eq!(assigner.enable_interrupts(id(NVME), GUEST), Err(Fault::Gone));
     assert_eq!(assigner.close_device(id(NVME), GUEST), Err(Fault::Gone));
+    assert_eq!(assigner.open_device(id(NVME), GUEST), Err(Fault::Gone));
 }
 
 #[test]

@@ -87,10 +87,21 @@ pub(super) fn size(config: &impl ConfigAccess, bdf: Bdf, count: u8) -> (Vec<Bar>
     let registers = Registers::new(config, bdf);
     let command = registers.command();
     registers.set_command(command - (Command::IO | Command::MEMORY));
+    let sized = size_at(&registers, header::BAR0, count);
+    registers.set_command(command);
+    sized
+}
+
+/// Sizes `count` registers from `base` on, none of which decodes meanwhile.
+pub(super) fn size_at<C: ConfigAccess>(
+    registers: &Registers<'_, C>,
+    base: u16,
+    count: u8,
+) -> (Vec<Bar>, Vec<BarFault>) {
     let (mut bars, mut faults) = (Vec::new(), Vec::new());
     let mut index = 0;
     while index < count {
-        let one = size_one(&registers, index, count);
+        let one = size_one(registers, base, index, count);
         match one.bar {
             Ok(bar) => bars.extend(bar),
             Err(fault) => faults.push(fault),
@@ -100,8 +111,13 @@ pub(super) fn size(config: &impl ConfigAccess, bdf: Bdf, count: u8) -> (Vec<Bar>
         }
         index += one.registers;
     }
-    registers.set_command(command);
     (bars, faults)
+}
+
+/// Drops registers whose value could not be put back: nobody knows where they decode now.
+pub(super) fn keep_restored(mut bars: Vec<Bar>, faults: &[BarFault]) -> Vec<Bar> {
+    bars.retain(|bar| !faults.contains(&BarFault::NotRestored { index: bar.index }));
+    bars
 }
 
 struct Sized {
@@ -111,8 +127,8 @@ struct Sized {
 }
 
 /// What sticks of all ones, with the value put back; and whether it was.
-fn probe<C: ConfigAccess>(registers: &Registers<'_, C>, index: u8) -> (u32, u32, bool) {
-    let offset = header::BAR0 + 4 * u16::from(index);
+fn probe<C: ConfigAccess>(registers: &Registers<'_, C>, base: u16, index: u8) -> (u32, u32, bool) {
+    let offset = base + 4 * u16::from(index);
     let value = registers.u32(offset);
     registers.set_u32(offset, u32::MAX);
     let sticks = registers.u32(offset);
@@ -120,8 +136,8 @@ fn probe<C: ConfigAccess>(registers: &Registers<'_, C>, index: u8) -> (u32, u32,
     (value, sticks, registers.u32(offset) == value)
 }
 
-fn size_one<C: ConfigAccess>(registers: &Registers<'_, C>, index: u8, count: u8) -> Sized {
-    let (value, sticks, restored) = probe(registers, index);
+fn size_one<C: ConfigAccess>(registers: &Registers<'_, C>, base: u16, index: u8, count: u8) -> Sized {
+    let (value, sticks, restored) = probe(registers, base, index);
     let done = |bar, registers, restored| Sized {
         bar,
         registers,
@@ -151,7 +167,7 @@ fn size_one<C: ConfigAccess>(registers: &Registers<'_, C>, index: u8, count: u8)
             )
         }
         bar::TYPE_64 if index + 1 < count => {
-            let (upper, upper_sticks, upper_restored) = probe(registers, index + 1);
+            let (upper, upper_sticks, upper_restored) = probe(registers, base, index + 1);
             let mask = u64::from(sticks & bar::MEMORY_MASK) | u64::from(upper_sticks) << 32;
             let address = u64::from(value & bar::MEMORY_MASK) | u64::from(upper) << 32;
             let kind = BarKind::Memory {

@@ -1,6 +1,6 @@
 //! A PCI function as its configuration space describes it, decoded once and checked.
 
-use super::{Bar, BarFault, Virtio};
+use super::{Bar, BarFault, SrIov, Virtio};
 use crate::pci::spec::{capability, extended};
 use crate::pci::{AcsCapability, Bdf, BusRange, NotAssignable, PortKind, ResetMethods};
 use alloc::vec::Vec;
@@ -48,6 +48,11 @@ pub struct Function {
     pub msi: Option<Msi>,
     /// MSI-X, with its tables inside memory BARs.
     pub msix: Option<MsiX>,
+    /// Its virtual functions, if it is a physical function.
+    pub sriov: Option<SrIov>,
+    /// The physical function that it belongs to, if it is a virtual function. Vendor and device id and the BARs are then
+    /// not what its own configuration space reads.
+    pub physical_function: Option<Bdf>,
     /// What virtio says of itself, if it is a virtio device.
     pub virtio: Option<Virtio>,
     /// How it can be reset, bus resets included where a bridge is above.
@@ -124,7 +129,7 @@ impl ExtendedCapability {
     pub const fn least_bytes(&self) -> u16 {
         match self.id {
             extended::ACS | extended::ARI | extended::ATS => 8,
-            extended::SRIOV => 0x40,
+            extended::SRIOV => crate::pci::spec::sriov::SIZE,
             _ => 4,
         }
     }

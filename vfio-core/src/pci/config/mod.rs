@@ -12,6 +12,7 @@ mod capability;
 mod function;
 mod registers;
 mod scan;
+mod sriov;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod topology;
@@ -26,5 +27,6 @@ pub use function::{
 };
 pub use registers::{Registers, bus_master_off_everywhere, set_bus_master, set_memory_decode};
 pub use scan::{BridgeFault, Problem, ProblemKind, Scan, SegmentWindow, scan};
+pub use sriov::{SrIov, SrIovFault};
 pub use topology::to_topology;
 pub use virtio::{MmioAccess, Virtio, VirtioError, VirtioRegion, virtio_access_platform};

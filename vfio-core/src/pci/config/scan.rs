@@ -5,8 +5,8 @@
 //! ends after at most 256 buses for a segment, whatever the bridges say.
 
 use super::function::{Function, TableLocation};
-use super::{Bar, BarFault, ConfigAccess, Registers, acs, bar, capability, virtio};
-use crate::pci::spec::{MULTI_FUNCTION, capability as id, express, extended, header, sriov};
+use super::{BarFault, ConfigAccess, Registers, SrIovFault, acs, bar, capability, sriov, virtio};
+use crate::pci::spec::{MULTI_FUNCTION, capability as id, express, extended, header};
 use crate::pci::{Bdf, BusRange, NotAssignable, PortKind, ResetMethods};
 use alloc::vec::Vec;
 
@@ -75,6 +75,15 @@ pub enum ProblemKind {
     /// A base address register that does not decode.
     #[error(transparent)]
     Bar(BarFault),
+    /// A physical function whose virtual functions are on and cannot be where it says. They are not listed.
+    #[error("its virtual functions are not listed: {0}")]
+    VirtualFunctions(SrIovFault),
+    /// A virtual function that its physical function says is on, and that is not there or is no endpoint.
+    #[error("it is no virtual function, though {physical} says that it is")]
+    NotVirtual {
+        /// The physical function.
+        physical: Bdf,
+    },
 }
 
 /// Why a bridge is not followed.
@@ -140,7 +149,7 @@ pub fn scan(config: &impl ConfigAccess, windows: &[SegmentWindow]) -> Scan {
                 if number != 0 && present(config, bdf).is_none() {
                     continue;
                 }
-                let mut function = describe(config, bdf, bus.parent, &mut scan.problems);
+                let mut function = describe(config, bdf, bus.parent, None, &mut scan.problems);
                 function.buses = follow(config, &function, &bus, &mut claimed, &mut scan.problems);
                 if let Some(range) = function.buses {
                     buses.push(Bus {
@@ -154,7 +163,67 @@ pub fn scan(config: &impl ConfigAccess, windows: &[SegmentWindow]) -> Scan {
             }
         }
     }
+    let virtual_functions = virtual_functions(config, windows, &mut scan);
+    scan.functions.extend(virtual_functions);
     scan
+}
+
+/// The virtual functions that are on. A physical function whose claims cannot be true, or of whose virtual functions one
+/// is not there, is given to nobody, and neither is what is not listed: no requester id but a listed one reaches memory.
+fn virtual_functions(
+    config: &impl ConfigAccess,
+    windows: &[SegmentWindow],
+    scan: &mut Scan,
+) -> Vec<Function> {
+    let mut listed: Vec<Function> = Vec::new();
+    let (problems, functions) = (&mut scan.problems, &scan.functions);
+    let mut unlisted: Vec<(Bdf, NotAssignable)> = Vec::new();
+    for physical in functions {
+        let above = functions.iter().find(|above| Some(above.bdf) == physical.parent);
+        let parent = above.map(|above| (above.bdf, above.kind));
+        let window = windows.iter().find(|window| {
+            window.segment == physical.bdf.segment()
+                && (window.bus_start..=window.bus_end).contains(&physical.bdf.bus())
+        });
+        let below_bridge = above.and_then(|above| above.buses).map(|buses| buses.subordinate);
+        let last = below_bridge.or(window.map(|window| window.bus_end));
+        let claimed = sriov::list(physical, last.unwrap_or(physical.bdf.bus()), functions, &listed);
+        let claimed = claimed.unwrap_or_else(|fault| {
+            let kind = ProblemKind::VirtualFunctions(fault);
+            problems.push(Problem {
+                function: physical.bdf,
+                kind,
+            });
+            unlisted.push((physical.bdf, NotAssignable::Malformed));
+            Vec::new()
+        });
+        for virtual_function in claimed {
+            let bdf = virtual_function.bdf;
+            let registers = Registers::new(config, bdf);
+            let endpoint = registers.u8(header::HEADER_TYPE) & !MULTI_FUNCTION == 0;
+            if endpoint && registers.u32(header::CLASS_REVISION) != u32::MAX {
+                let mut function = describe(config, bdf, parent, Some(virtual_function), problems);
+                if !function.kind.is_endpoint() {
+                    function.kind = physical.kind;
+                }
+                listed.push(function);
+            } else {
+                let kind = ProblemKind::NotVirtual {
+                    physical: physical.bdf,
+                };
+                problems.push(Problem { function: bdf, kind });
+                unlisted.push((physical.bdf, NotAssignable::HasVirtualFunctions));
+            }
+        }
+    }
+    for (bdf, reason) in unlisted {
+        for function in &mut scan.functions {
+            if function.bdf == bdf {
+                function.not_assignable.get_or_insert(reason);
+            }
+        }
+    }
+    listed
 }
 
 /// Whether a function is at `bdf`; if so, whether its slot has more.
@@ -210,11 +279,12 @@ fn follow(
     None
 }
 
-/// Decodes the function at `bdf`.
+/// Decodes the function at `bdf`; what a virtual function does not say of itself is in `given`.
 fn describe(
     config: &impl ConfigAccess,
     bdf: Bdf,
     parent: Option<(Bdf, PortKind)>,
+    given: Option<sriov::VirtualFunction>,
     problems: &mut Vec<Problem>,
 ) -> Function {
     let registers = Registers::new(config, bdf);
@@ -225,7 +295,10 @@ fn describe(
     };
     let layout = registers.u8(header::HEADER_TYPE) & !MULTI_FUNCTION;
     let class_revision = registers.u32(header::CLASS_REVISION);
-    let id = (registers.u16(header::VENDOR_ID), registers.u16(header::DEVICE_ID));
+    let id = given.as_ref().map_or_else(
+        || (registers.u16(header::VENDOR_ID), registers.u16(header::DEVICE_ID)),
+        |given| given.id,
+    );
     let capabilities = capability::standard(&registers, &mut problem);
     let at = |wanted| {
         capabilities
@@ -251,7 +324,11 @@ fn describe(
         1 => 2,
         _ => 0,
     };
-    let (bars, bar_faults) = bar::size(config, bdf, bar_count);
+    let physical_function = given.as_ref().map(|given| given.physical);
+    let (bars, bar_faults) = match given {
+        Some(given) => (given.bars, Vec::new()),
+        None => bar::size(config, bdf, bar_count),
+    };
     // A register that does not decode hides a region from the guest; it does not make the function unusable.
     let (pm, af) = (
         at(id::PM).map(|offset| capability::decode_pm(&registers, offset)),
@@ -261,16 +338,20 @@ fn describe(
     let msix = at(id::MSIX)
         .and_then(|offset| noted(capability::decode_msix(&registers, offset, &bars), &mut problem));
     let virtio = virtio::decode(&registers, id, &capabilities, &bars);
-    let virtual_functions = extended_at(extended::SRIOV)
-        .is_some_and(|offset| registers.u16(offset + sriov::CONTROL) & sriov::VF_ENABLE != 0);
+    // A virtual function has none of its own.
+    let claims = extended_at(extended::SRIOV)
+        .filter(|_| physical_function.is_none())
+        .map(|offset| sriov::decode(&registers, offset));
     let not_assignable = if malformed {
         Some(NotAssignable::Malformed)
     } else if virtio.is_some_and(|virtio| !virtio.is_modern()) {
         Some(NotAssignable::BypassesIommu)
     } else {
-        virtual_functions.then_some(NotAssignable::HasVirtualFunctions)
+        None
     };
-    let resets = resets(&registers, express.map(|express| express.offset), pm, af, parent);
+    // A bus reset would take the physical function along.
+    let port = parent.filter(|_| physical_function.is_none());
+    let resets = resets(&registers, express.map(|express| express.offset), pm, af, port);
     problems.extend(bar_faults.iter().map(|&fault| Problem {
         function: bdf,
         kind: ProblemKind::Bar(fault),
@@ -286,12 +367,16 @@ fn describe(
         } else {
             0
         },
-        interrupt_pin: registers.u8(header::INTERRUPT_PIN).min(4),
+        // Virtual functions have no INTx; some say that they do.
+        interrupt_pin: match physical_function {
+            None => registers.u8(header::INTERRUPT_PIN).min(4),
+            Some(_) => 0,
+        },
         kind,
         parent: parent.map(|(bridge, _)| bridge),
         buses: None,
         acs: extended_at(extended::ACS).map(|offset| (offset, acs::read(config, bdf, offset))),
-        bars: keep_restored(bars, &bar_faults),
+        bars: bar::keep_restored(bars, &bar_faults),
         bar_faults,
         capabilities,
         extended,
@@ -300,16 +385,12 @@ fn describe(
         af,
         msi,
         msix,
+        sriov: claims,
+        physical_function,
         virtio,
         resets,
         not_assignable,
     }
-}
-
-/// Drops registers whose value could not be put back: nobody knows where they decode now.
-fn keep_restored(mut bars: Vec<Bar>, faults: &[BarFault]) -> Vec<Bar> {
-    bars.retain(|bar| !faults.contains(&BarFault::NotRestored { index: bar.index }));
-    bars
 }
 
 fn noted<T>(result: Result<T, ProblemKind>, problem: &mut impl FnMut(ProblemKind)) -> Option<T> {

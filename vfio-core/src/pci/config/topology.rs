@@ -12,8 +12,7 @@ impl From<&Function> for core_pci::Function {
             parent: function.parent,
             buses: function.buses,
             acs: function.acs.map(|(_, acs)| acs),
-            // Virtual functions have no vendor id, so the walk does not find them.
-            physical_function: None,
+            physical_function: function.physical_function,
             resets: function.resets,
             not_assignable: function.not_assignable,
         }

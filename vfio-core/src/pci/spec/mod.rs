@@ -29,6 +29,8 @@ pub mod header {
     pub const SECONDARY_BUS: u16 = 0x19;
     /// Last bus below a bridge, u8.
     pub const SUBORDINATE_BUS: u16 = 0x1a;
+    /// I/O window of a bridge, u16, with the secondary status above it.
+    pub const IO_WINDOW: u16 = 0x1c;
     /// Subsystem vendor and device id of an endpoint, u32.
     pub const SUBSYSTEM: u16 = 0x2c;
     /// Expansion ROM of an endpoint, u32.
@@ -121,6 +123,42 @@ pub mod extended {
     pub const SRIOV: u16 = 0x0010;
     /// Page request interface.
     pub const PRI: u16 = 0x0013;
+    /// Advanced error reporting.
+    pub const AER: u16 = 0x0001;
+    /// Resizable BARs.
+    pub const REBAR: u16 = 0x0015;
+    /// Latency tolerance reporting.
+    pub const LTR: u16 = 0x0018;
+    /// L1 PM substates.
+    pub const L1SS: u16 = 0x001e;
+    /// Precision time measurement.
+    pub const PTM: u16 = 0x001f;
+
+    /// Registers of a capability, all 32 bits wide, that a reset destroys and nothing else puts back: id, and offsets
+    /// from the capability (AER: masks, severity, control, 7.8.4; LTR: both latencies, 7.8.2; L1SS: control 2 before
+    /// control 1, which turns it on, 7.8.3; PTM: control, 7.9.15).
+    pub const KEPT: &[(u16, &[u16])] = &[
+        (AER, &[0x08, 0x0c, 0x14, 0x18]),
+        (LTR, &[0x04]),
+        (L1SS, &[0x0c, 0x08]),
+        (PTM, &[0x08]),
+    ];
+}
+
+/// Resizable BARs (7.8.6): offsets from the capability.
+pub mod rebar {
+    /// Control of the first BAR, u32; that of each further one 8 bytes on.
+    pub const CONTROL: u16 = 0x08;
+    /// How many BARs can be resized, in the first control register.
+    pub const COUNT_SHIFT: u32 = 5;
+    /// Mask of the number after the shift.
+    pub const COUNT_MASK: u32 = 7;
+}
+
+/// PCI-X (PCI-X Addendum 2.0, section 7.2): offsets from the capability of an endpoint.
+pub mod pcix {
+    /// Command, u16.
+    pub const COMMAND: u16 = 0x02;
 }
 
 /// PCI Express capability (7.5.3): offsets from the capability.
@@ -163,12 +201,20 @@ pub mod express {
 
 /// Power management capability (7.5.2): offsets from the capability.
 pub mod pm {
+    /// Capabilities, u16.
+    pub const CAPABILITIES: u16 = 0x02;
+    /// Bit of capabilities: D1 is there.
+    pub const CAPABILITIES_D1: u16 = 1 << 9;
+    /// Bit of capabilities: D2 is there.
+    pub const CAPABILITIES_D2: u16 = 1 << 10;
     /// Control and status, u16: state in 1:0.
     pub const CONTROL: u16 = 0x04;
     /// The power state's bits.
     pub const STATE_MASK: u16 = 0x3;
     /// D3hot.
     pub const STATE_D3HOT: u16 = 0x3;
+    /// Bit: a power management event is reported; cleared by writing one.
+    pub const STATUS: u16 = 1 << 15;
     /// Bit: returning from D3hot to D0 does not reset.
     pub const NO_SOFT_RESET: u16 = 1 << 3;
     /// Bytes of the capability.
@@ -183,6 +229,10 @@ pub mod af {
     pub const CONTROL: u16 = 0x04;
     /// Status, u8: bit 0 transactions pending.
     pub const STATUS: u16 = 0x05;
+    /// Bit of status: transactions are pending.
+    pub const STATUS_PENDING: u8 = 1 << 0;
+    /// Bit of control: start a function level reset.
+    pub const CONTROL_FLR: u8 = 1 << 0;
     /// Bit of capabilities: `STATUS` is there.
     pub const CAPABILITIES_TP: u8 = 1 << 0;
     /// Bit of capabilities: FLR is there.
@@ -282,6 +332,22 @@ impl AcsFlags {
 pub mod sriov {
     /// Control, u16.
     pub const CONTROL: u16 = 0x08;
+    /// How many virtual functions there can be, u16.
+    pub const TOTAL_VFS: u16 = 0x0e;
+    /// How many there are while they are on, u16.
+    pub const NUM_VFS: u16 = 0x10;
+    /// From the physical function's routing id to that of the first virtual function, u16.
+    pub const FIRST_OFFSET: u16 = 0x14;
+    /// From one virtual function's routing id to the next one's, u16.
+    pub const STRIDE: u16 = 0x16;
+    /// Device id of the virtual functions, u16.
+    pub const DEVICE_ID: u16 = 0x1a;
+    /// First of six base address registers, u32: of the first virtual function, those of the others follow it.
+    pub const BAR0: u16 = 0x24;
+    /// Bytes of the capability.
+    pub const SIZE: u16 = 0x40;
     /// Bit of control: the virtual functions are turned on.
     pub const VF_ENABLE: u16 = 1 << 0;
+    /// Bit of control: the virtual functions answer memory accesses.
+    pub const VF_MEMORY: u16 = 1 << 3;
 }

@@ -1,5 +1,7 @@
 //! Discovery and resets against a machine that keeps to the specification, and against ones that do not.
 
+mod sriov;
+
 use super::*;
 use crate::pci::{Acs, Bdf, BusRange, NotAssignable, PortKind, ResetMethods, Topology};
 use crate::testing::pci::{Machine, Model, bdf, found};
