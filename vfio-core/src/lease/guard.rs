@@ -116,6 +116,7 @@ impl<'t, P: Platform> Lease<'t, P> {
         slot.set_state(CohortState::Closing(self.domain.owner()));
         let tokens = core::mem::take(&mut self.tokens);
         let result = open::close(self.table.platform(), cohort, &self.domain, tokens);
+        self.domain.leave(cohort.requesters());
         slot.set(match result {
             Ok(()) => {
                 let soiled_by = soiled_by.filter(|_| cohort.unresettable().is_some());

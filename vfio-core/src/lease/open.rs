@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Domain, Platform};
+use super::{Domain, JoinRefusal, Platform};
 use crate::cohort::{Cohort, Refusal, ResetAction};
 use crate::fault::{Failure, Fault, Step};
 use crate::id::DeviceId;
@@ -17,6 +17,9 @@ pub enum OpenFailure {
     /// The cohort cannot be had now; since the plan was made, things may have changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The owner's domain does not take the devices. Nothing was touched.
+    #[error(transparent)]
+    Domain(#[from] JoinRefusal),
     /// A step failed, and all is as before. If it was a reset, nobody knows what the devices are like; they are in
     /// quarantine, and no open goes past that reset before it works.
     #[error(transparent)]
@@ -83,7 +86,7 @@ fn forward<P: Platform>(
     for &requester in cohort.requesters() {
         // Counted before: what the IOMMU made of a failing attach is not known, so it goes back too.
         progress.attached += 1;
-        step(Step::Attach(requester), platform.attach(domain.id(), requester))?;
+        step(Step::Attach(requester), domain.attach(requester))?;
     }
     for registration in registrations {
         let device = registration.device();
@@ -122,11 +125,10 @@ fn back<P: Platform>(
         note(&mut result, close_device(platform, token));
     }
     for &requester in cohort.requesters().iter().take(attached).rev() {
-        let denied = step(Step::Quarantine(requester), platform.quarantine(requester));
-        if denied.is_err() {
-            domain.pin();
-        }
-        note(&mut result, denied);
+        note(
+            &mut result,
+            step(Step::Quarantine(requester), domain.quarantine(requester)),
+        );
     }
     result
 }
@@ -150,11 +152,10 @@ pub(super) fn close<P: Platform>(
         note(&mut result, release(platform, device));
     }
     for &requester in cohort.requesters().iter().rev() {
-        let denied = step(Step::Quarantine(requester), platform.quarantine(requester));
-        if denied.is_err() {
-            domain.pin();
-        }
-        note(&mut result, denied);
+        note(
+            &mut result,
+            step(Step::Quarantine(requester), domain.quarantine(requester)),
+        );
     }
     for action in cohort.resets() {
         note(

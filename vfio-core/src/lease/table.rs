@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::open::{self, OpenFailure};
-use super::{CohortState, Domain, DomainError, Lease, Platform};
+use super::{CohortState, Domain, DomainError, DomainOptions, Lease, Platform};
 use crate::cohort::{Cohort, CohortId, Cohorts, OpenPlan, Refusal, Standing, Terms};
 use crate::domain::Mapping;
 use crate::fault::{Failure, Fault, Step};
@@ -124,12 +124,25 @@ impl<P: Platform> CohortTable<P> {
         })
     }
 
-    /// A domain for `owner` that maps `regions`, for [`open`](Self::open) to open cohorts into.
+    /// A domain for `owner` that maps `mappings`, for [`open`](Self::open) to open cohorts into.
     ///
     /// # Errors
     /// [`DomainError`]; nothing is left behind.
-    pub fn domain(&self, owner: Owner, regions: Vec<Mapping>) -> Result<Domain<'_, P>, DomainError> {
-        Domain::build(self, owner, regions)
+    pub fn domain(&self, owner: Owner, mappings: Vec<Mapping>) -> Result<Domain<'_, P>, DomainError> {
+        self.domain_with(owner, mappings, DomainOptions::default())
+    }
+
+    /// The same, with other limits than the usual ones.
+    ///
+    /// # Errors
+    /// [`DomainError`]; nothing is left behind.
+    pub fn domain_with(
+        &self,
+        owner: Owner,
+        mappings: Vec<Mapping>,
+        options: DomainOptions,
+    ) -> Result<Domain<'_, P>, DomainError> {
+        Domain::build(self, owner, mappings, options)
     }
 
     /// Opens all cohorts of `plan` into `domain`, or none: a lease for each, in the plan's order.
@@ -146,6 +159,9 @@ impl<P: Platform> CohortTable<P> {
         }
         if domain.owner() != plan.owner() || !domain.is_of(self) {
             return Err(Refusal::DomainOfAnother(domain.owner()).into());
+        }
+        for cohort in plan.cohorts() {
+            domain.admits(cohort.requesters())?;
         }
         let mut leases: Vec<Lease<'t, P>> = Vec::new();
         for id in plan.cohorts().map(Cohort::id) {
@@ -172,6 +188,10 @@ impl<P: Platform> CohortTable<P> {
             standing.state = CohortState::Opening(owner);
             before
         };
+        if let Err(refusal) = domain.join(cohort.requesters()) {
+            slot.set_state(CohortState::Quarantined);
+            return Err(refusal.into());
+        }
         match open::run(&self.platform, cohort, &slot.registrations, domain) {
             Ok(tokens) => {
                 *slot.standing.lock() = Standing {
@@ -181,6 +201,7 @@ impl<P: Platform> CohortTable<P> {
                 Ok(Lease::new(self, id, domain.share(), tokens, before))
             }
             Err(unwound) => {
+                domain.leave(cohort.requesters());
                 let state = unwound
                     .broken
                     .map_or(CohortState::Quarantined, CohortState::Broken);
