@@ -115,6 +115,6 @@ mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use domain::{Access, Mapping, MappingError, check_mappings};
+pub use domain::{Access, Mapping};
 pub use fault::{Failure, Fault, Step};
 pub use id::{DeviceId, DomainId, Owner, Requester, SetId};

@@ -184,3 +184,14 @@ mod tests {
         assert_unlocked();
     }
 }
+
+/// What a CPU does between two looks at something that another one changes.
+pub(crate) fn relax() {
+    #[cfg(not(any(loom, test)))]
+    core::hint::spin_loop();
+    // A thread is not a CPU: who is waited for may need this one.
+    #[cfg(all(test, not(loom)))]
+    std::thread::yield_now();
+    #[cfg(loom)]
+    loom::thread::yield_now();
+}

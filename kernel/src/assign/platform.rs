@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use spin::Mutex;
 use vfio_core::clock::Clock;
 use vfio_core::cohort::{DeviceReset, ResetAction, SetReset};
+use vfio_core::domain::{IovaRange, ReservedRegion, UnitId, UnitLimits};
 use vfio_core::lease::{DeviceOps, DmaDomains, Interrupts, Quiesce, Reset};
 use vfio_core::pci::Bdf;
 use vfio_core::pci::device::{AssignedFunction, FunctionError, FunctionTable, LastReset, NotExposed};
@@ -86,6 +87,11 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
         self.viot.function(self.unit, endpoint).map(Requester::from)
     }
 
+    /// The one unit's name, by its place in the table of units.
+    fn unit_id(&self) -> UnitId {
+        UnitId(self.unit as u32)
+    }
+
     fn on_endpoint<R>(
         &self,
         requester: Requester,
@@ -147,9 +153,31 @@ fn logged<R>(result: Result<R, FunctionError>) -> Result<R, Fault> {
     })
 }
 
-// SAFETY: the driver attaches endpoints to no domain but the quarantine, which maps nothing, and the one asked for; it
-// tells the device exactly the regions that it was given, and waits for each answer; `bypass` is off.
+// SAFETY: there is one unit, which is told every change, and has answered before a change is `Ok`. The driver attaches endpoints to no domain but the quarantine, which maps nothing, and the one asked for; it
+// tells the device exactly the mappings that it was given; it leaves a domain by DETACH, which destroys the domain with
+// its last endpoint; `bypass` is off.
 unsafe impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> DmaDomains for Assigner<C, K, M, I> {
+    fn unit_of(&self, requester: Requester) -> Result<UnitId, Fault> {
+        self.endpoint(requester)
+            .map(|_| self.unit_id())
+            .ok_or(Fault::Unknown)
+    }
+
+    fn limits(&self, unit: UnitId) -> Result<UnitLimits, Fault> {
+        if unit == self.unit_id() {
+            Ok(self.iommu.lock().limits())
+        } else {
+            Err(Fault::Unknown)
+        }
+    }
+
+    fn reserved(&self, requester: Requester) -> Result<Vec<ReservedRegion>, Fault> {
+        let endpoint = self.endpoint(requester).ok_or(Fault::Unknown)?;
+        let iommu = self.iommu.lock();
+        let properties = iommu.properties(endpoint).ok_or(Fault::Unknown)?;
+        Ok(properties.reserved.clone())
+    }
+
     fn create_domain(&self, _: Owner) -> Result<DomainId, Fault> {
         self.on_iommu(VirtioIommu::create_domain)
     }
@@ -158,8 +186,12 @@ unsafe impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> DmaDomains for
         self.on_iommu(|iommu| iommu.destroy_domain(domain))
     }
 
-    fn map(&self, domain: DomainId, region: Mapping) -> Result<(), Fault> {
-        self.on_iommu(|iommu| iommu.map(domain, region))
+    fn map(&self, _: UnitId, domain: DomainId, mapping: Mapping) -> Result<(), Fault> {
+        self.on_iommu(|iommu| iommu.map(domain, mapping))
+    }
+
+    fn unmap(&self, _: UnitId, domain: DomainId, range: IovaRange) -> Result<(), Fault> {
+        self.on_iommu(|iommu| iommu.unmap(domain, range))
     }
 
     fn attach(&self, domain: DomainId, requester: Requester) -> Result<(), Fault> {

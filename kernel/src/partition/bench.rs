@@ -8,6 +8,7 @@ use super::prepare::{Ready, Run};
 use super::run::{execute, sum_up};
 use super::{MAILBOXES, vcpu};
 use crate::addr::{GuestPhys, HostPhys, Iova};
+use crate::assign::MachineAssigner;
 use crate::console;
 use crate::cpu::clock::{self, ticks};
 use crate::start::Refused;
@@ -191,10 +192,7 @@ fn sets(table: &'static Table, config: &Config, regions: &[Mapping]) -> Result<(
 }
 
 /// Maps and unmaps in a domain that has an endpoint, so that the device hears of each.
-fn mappings<P>(table: &'static Table, domain: &Domain<'static, P>) -> Result<(), String>
-where
-    P: vfio_core::lease::Platform,
-{
+fn mappings(table: &'static Table, domain: &Domain<'static, MachineAssigner>) -> Result<(), String> {
     let (mut requests, mut mapped) = (0, 0);
     for (size, map, unmap) in SIZES {
         let region = Mapping {
@@ -207,18 +205,12 @@ where
         for _ in 0..ROUNDS {
             let before = table.platform().with_iommu(|iommu| iommu.requests());
             let start = ticks();
-            table
-                .platform()
-                .with_iommu(|iommu| iommu.map(domain.id(), region))
-                .map_err(|error| error.to_string())?;
+            domain.map(region).map_err(|error| error.to_string())?;
             maps.push(ticks() - start);
             requests += table.platform().with_iommu(|iommu| iommu.requests()) - before;
             mapped += 1;
             let start = ticks();
-            table
-                .platform()
-                .with_iommu(|iommu| iommu.unmap(domain.id(), TRY_IOVA, size))
-                .map_err(|error| error.to_string())?;
+            domain.unmap(TRY_IOVA, size).map_err(|error| error.to_string())?;
             unmaps.push(ticks() - start);
         }
         send(map, median(maps), "ticks");

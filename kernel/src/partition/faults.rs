@@ -9,9 +9,9 @@ use crate::survey::Table;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use cohort_abi::report::{DmaFault, Record};
-use vfio_core::lease::CohortState;
+use vfio_core::lease::{CohortState, DomainView};
 use vfio_core::pci::Bdf;
-use vfio_core::{Access, Mapping, Owner, Requester};
+use vfio_core::{Access, Owner, Requester};
 
 /// What is known of a guest's memory, to say what an address means.
 #[derive(Clone, Debug)]
@@ -20,8 +20,8 @@ pub(super) struct Holding {
     pub(super) number: u32,
     /// Its name.
     pub(super) name: String,
-    /// What its devices may reach.
-    pub(super) regions: Vec<Mapping>,
+    /// What its devices may reach; none if it has no devices.
+    pub(super) memory: Option<DomainView>,
     /// Its RAM in the host, start and end.
     pub(super) host: (u64, u64),
 }
@@ -125,9 +125,9 @@ fn what(holding: Option<&Holding>, holdings: &[Holding], address: Option<Iova>) 
     let Some(at) = address else {
         return String::from("the IOMMU gave no address");
     };
-    let inside = |region: &&Mapping| region.iova <= at && region.last().is_some_and(|last| at <= last);
-    match holding.and_then(|holding| holding.regions.iter().find(inside)) {
-        Some(region) if region.access.contains(Access::WRITE) => {
+    let memory = holding.and_then(|holding| holding.memory.as_ref());
+    match memory.and_then(|memory| memory.find(at)) {
+        Some(mapping) if mapping.access.contains(Access::WRITE) => {
             return String::from("the guest's own memory, but the device is not open");
         }
         Some(_) => return String::from("read-only memory of the guest"),

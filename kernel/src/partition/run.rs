@@ -157,11 +157,10 @@ fn open(
     let owner = Owner::Guest(ready.number);
     let partition =
         Partition::build(&ready, table, features, entry_ticks).map_err(|error| error.to_string())?;
-    let regions = partition.dma_regions();
     let (mut leases, mut domain, mut sets) = (Vec::new(), None, 0);
     if let (Some(table), Some(plan)) = (table, &ready.plan) {
         let made = table
-            .domain(owner, regions.clone())
+            .domain(owner, partition.dma_regions())
             .map_err(|error| error.to_string())?;
         leases = table.open(plan, &made).map_err(|error| error.to_string())?;
         domain = Some(made);
@@ -179,7 +178,7 @@ fn open(
     let holding = Holding {
         number: ready.number,
         name: ready.guest.name.clone(),
-        regions,
+        memory: domain.as_ref().map(Domain::view),
         host,
     };
     let cpu = ready.grant.cpu;

@@ -1,9 +1,10 @@
-//! The memory that a domain lets devices reach.
+//! One piece of memory that a domain lets devices reach.
 
+use super::{IovaRange, RangeError};
 use crate::addr::{HostPhys, Iova};
 
 bitflags::bitflags! {
-    /// What devices may do to a region.
+    /// What devices may do to memory.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Access: u8 {
         /// Read from memory.
@@ -26,50 +27,30 @@ pub struct Mapping {
     pub access: Access,
 }
 
-/// What is wrong with the regions of a domain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MappingError {
-    /// A mapping of no bytes, or that allows nothing.
-    #[error("the mapping at {0} is empty")]
-    Empty(Iova),
-    /// A mapping that ends past the end of an address space.
-    #[error("the mapping at {0} ends past the end of the address space")]
-    TooLong(Iova),
-    /// Two mappings that devices would see at the same address.
-    #[error("the regions at {0} and {1} overlap")]
-    Overlap(Iova, Iova),
-}
-
 impl Mapping {
     /// The last byte, as devices see it; `None` if it is empty or too long.
     #[must_use]
     pub const fn last(&self) -> Option<Iova> {
-        match self.size.checked_sub(1) {
-            Some(above) => self.iova.checked_add(above),
-            None => None,
+        match self.range() {
+            Ok(range) => Some(range.last()),
+            Err(_) => None,
         }
     }
-}
 
-/// Checks that `regions`, which are in order of `iova`, can be one domain.
-///
-/// # Errors
-/// [`MappingError`] names the first mapping that does not fit.
-pub fn check_mappings(regions: &[Mapping]) -> Result<(), MappingError> {
-    let mut before: Option<(Iova, Iova)> = None;
-    for region in regions {
-        let start = region.iova;
-        if region.size == 0 || region.access.is_empty() {
-            return Err(MappingError::Empty(start));
-        }
-        let fits = region
-            .last()
-            .filter(|_| region.host.checked_add(region.size - 1).is_some());
-        let last = fits.ok_or(MappingError::TooLong(start))?;
-        if let Some((other, _)) = before.filter(|(_, end)| *end >= start) {
-            return Err(MappingError::Overlap(other, start));
-        }
-        before = Some((start, last));
+    /// The addresses at which devices see it.
+    ///
+    /// # Errors
+    /// It is empty, or goes past the end of the address space.
+    pub const fn range(&self) -> Result<IovaRange, RangeError> {
+        IovaRange::new(self.iova, self.size)
     }
-    Ok(())
+
+    /// Where the byte is in the host that devices see at `iova`; `None` outside.
+    #[must_use]
+    pub const fn host_of(&self, iova: Iova) -> Option<HostPhys> {
+        match iova.0.checked_sub(self.iova.0) {
+            Some(offset) if offset < self.size => self.host.checked_add(offset),
+            _ => None,
+        }
+    }
 }

@@ -146,6 +146,7 @@ impl<'t, P: Platform> Lease<'t, P> {
         self.table
             .with_slot(self.cohort, |slot| slot.standing.state = closing);
         let result = open::close(self.table.steps(), &mut crew, &self.domain);
+        self.domain.leave(crew.requesters());
         let standing = match result {
             Ok(()) => Standing {
                 state: CohortState::Quarantined,

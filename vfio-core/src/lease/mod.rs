@@ -27,7 +27,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use domain::{Domain, DomainError, DomainInUse};
+pub use domain::{
+    Domain, DomainError, DomainInUse, DomainOptions, DomainView, JoinRefusal, MapFailure, Release,
+    SoftwareDma, SoftwareRefusal, UnmapFailure, UnmapListener,
+};
 pub use guard::{CloseFailure, Lease};
 pub use open::OpenFailure;
 pub use platform::{DeviceOps, DmaDomains, Interrupts, Platform, Quiesce, Reset};

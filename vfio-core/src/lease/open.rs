@@ -5,9 +5,9 @@
 
 use super::crew::Crew;
 use super::steps::{Steps, note};
-use super::{Domain, Platform};
+use super::{Domain, JoinRefusal, Platform};
 use crate::cohort::Refusal;
-use crate::fault::{Failure, Step};
+use crate::fault::Failure;
 
 /// Why cohorts were not opened. Those of the plan that were open by then are closed again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +15,9 @@ pub enum OpenFailure {
     /// The cohort cannot be had now; since the plan was made, things may have changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The owner's domain does not take the devices. Nothing was touched.
+    #[error(transparent)]
+    Domain(#[from] JoinRefusal),
     /// A step failed, and all is as before. If it was a reset, nobody knows what the devices are like; they are in
     /// quarantine, and no open goes past that reset before it works.
     #[error(transparent)]
@@ -75,9 +78,7 @@ fn forward<P: Platform>(
     for &requester in crew.requesters() {
         // Counted before: what the IOMMU made of a failing attach is not known, so it goes back too.
         progress.attached += 1;
-        let step = Step::Attach(requester);
-        let attached = steps.0.attach(domain.id(), requester);
-        attached.map_err(|fault| Failure { step, fault })?;
+        steps.attach(domain, requester)?;
     }
     crew.open_all(steps, owner)?;
     for &device in crew.members() {
@@ -131,7 +132,7 @@ pub(super) fn close<P: Platform>(
     result
 }
 
-/// Puts the first `attached` requesters into quarantine, last first. The domain stays for good if one stays in it.
+/// Puts the first `attached` requesters into quarantine, last first.
 fn deny<P: Platform>(
     steps: Steps<'_, P>,
     crew: &Crew,
@@ -140,11 +141,7 @@ fn deny<P: Platform>(
     result: &mut Result<(), Failure>,
 ) {
     for &requester in crew.requesters().iter().take(attached).rev() {
-        let denied = steps.quarantine(requester);
-        if denied.is_err() {
-            domain.pin();
-        }
-        note(result, denied);
+        note(result, steps.detach(domain, requester));
     }
 }
 

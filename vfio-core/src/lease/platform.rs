@@ -4,12 +4,20 @@
 //! different cohorts may be worked on at the same time. An `Err` means that nothing was changed, unless a method
 //! says otherwise; a method that cannot keep that promise must put things back before it returns.
 
+use alloc::vec::Vec;
+
 use crate::cohort::ResetAction;
-use crate::domain::Mapping;
+use crate::domain::{IovaRange, Mapping, ReservedRegion, UnitId, UnitLimits};
 use crate::fault::Fault;
 use crate::id::{DeviceId, DomainId, Owner, Requester};
 
 /// I/O address spaces, and which one each requester is in.
+///
+/// A domain may span units: it is mapped in each unit that has a requester of it attached, and the caller
+/// ([`Domain`](super::Domain)) keeps the list of mappings. A unit's part of a domain maps nothing when the first requester
+/// behind the unit is attached, and is gone when the last one is put into quarantine: that the unit forgets it is part of
+/// `quarantine`. `map` and `unmap` are called for no unit but in between, never two at a time for one domain, and only with
+/// what keeps to [`limits`](Self::limits) and [`reserved`](Self::reserved), and overlaps nothing.
 ///
 /// # Safety
 ///
@@ -18,33 +26,60 @@ use crate::id::{DeviceId, DomainId, Owner, Requester};
 /// - After [`quarantine`](Self::quarantine) is `Ok`, no transaction with this requester id reaches memory, and
 ///   none that was let through before is still on its way to memory, until the next `attach` is called.
 /// - From a call of [`attach`](Self::attach) until the next `quarantine` is `Ok`, whether `attach` fails or not,
-///   transactions with this requester id reach no memory but the regions mapped in that domain, with the
-///   access they are mapped with.
-/// - [`map`](Self::map) makes reachable exactly the region, in that domain only, or nothing if it fails.
+///   transactions with this requester id reach no memory but what is mapped for that domain in its unit, with the
+///   access it is mapped with.
+/// - [`map`](Self::map) makes reachable nothing but the mapping, in that domain only; if it fails, all, some or nothing of it.
+/// - After [`unmap`](Self::unmap) is `Ok`, nothing in the range is reached through this unit in this domain, and no
+///   transaction that was let through before is still on its way to memory. If it fails, nobody knows.
 /// - A [`DomainId`] names no other domain until [`destroy_domain`](Self::destroy_domain) is `Ok`.
 #[expect(
     unsafe_code,
     reason = "implementations promise isolation, which memory safety rests on"
 )]
 pub unsafe trait DmaDomains {
+    /// The unit that translates for a requester. It does not change while the machine runs.
+    ///
+    /// # Errors
+    /// None does, or it is not known.
+    fn unit_of(&self, requester: Requester) -> Result<UnitId, Fault>;
+
+    /// What a unit can map.
+    ///
+    /// # Errors
+    /// There is no such unit.
+    fn limits(&self, unit: UnitId) -> Result<UnitLimits, Fault>;
+
+    /// What a requester cannot use as memory.
+    ///
+    /// # Errors
+    /// The requester is not known, or the unit cannot be asked.
+    fn reserved(&self, requester: Requester) -> Result<Vec<ReservedRegion>, Fault>;
+
     /// A new domain that maps nothing.
     ///
     /// # Errors
     /// There is none left, or the IOMMU does not answer.
     fn create_domain(&self, owner: Owner) -> Result<DomainId, Fault>;
 
-    /// Destroys a domain with all its mappings; no requester is attached to it.
+    /// Destroys a domain; no requester is attached to it.
     ///
     /// # Errors
     /// The IOMMU does not answer. The domain's number is lost then.
     fn destroy_domain(&self, domain: DomainId) -> Result<(), Fault>;
 
-    /// Maps one region with the largest pages that there are. Called before the first `attach`: an IOMMU that
-    /// forgets a domain without requesters (virtio-iommu) has its driver keep the list.
+    /// Maps one piece of memory in one unit, with the largest pages that there are.
     ///
     /// # Errors
-    /// The IOMMU cannot map the region, or does not answer.
-    fn map(&self, domain: DomainId, region: Mapping) -> Result<(), Fault>;
+    /// The unit refuses, or does not answer. The caller unmaps it next, or puts the unit's requesters into quarantine.
+    fn map(&self, unit: UnitId, domain: DomainId, mapping: Mapping) -> Result<(), Fault>;
+
+    /// Unmaps all that is mapped in a range, in one unit, invalidates what the unit remembers, and waits until that is done.
+    /// The range begins and ends with a mapping, has holes perhaps, and splits no mapping; after something failed, nothing
+    /// of it may be mapped, which is fine.
+    ///
+    /// # Errors
+    /// The unit refuses, or does not answer. The range stays in use.
+    fn unmap(&self, unit: UnitId, domain: DomainId, range: IovaRange) -> Result<(), Fault>;
 
     /// Moves a requester from quarantine to a domain.
     ///
@@ -52,7 +87,8 @@ pub unsafe trait DmaDomains {
     /// The IOMMU refuses or does not answer. The requester is put into quarantine next.
     fn attach(&self, domain: DomainId, requester: Requester) -> Result<(), Fault>;
 
-    /// Moves a requester to the deny-all domain, invalidates what the IOMMU remembers, and waits until that is done.
+    /// Moves a requester to the deny-all domain, invalidates what the IOMMU remembers, and waits until that is done. If it
+    /// was the last one of its domain behind its unit, the unit forgets what it maps for that domain.
     /// A requester that is there already may stay as it is.
     ///
     /// # Errors

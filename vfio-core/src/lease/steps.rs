@@ -1,6 +1,6 @@
 //! The single steps that opens, closes, resets and repairs are made of, each with its name in case it fails.
 
-use super::Platform;
+use super::{Domain, Platform};
 use crate::cohort::ResetAction;
 use crate::fault::{Failure, Fault, Step};
 use crate::id::{DeviceId, Owner, Requester};
@@ -32,6 +32,15 @@ impl<P: Platform> Steps<'_, P> {
 
     pub(super) fn quarantine(self, requester: Requester) -> Result<(), Failure> {
         named(Step::Quarantine(requester), self.0.quarantine(requester))
+    }
+
+    pub(super) fn attach(self, domain: &Domain<'_, P>, requester: Requester) -> Result<(), Failure> {
+        named(Step::Attach(requester), domain.attach(requester))
+    }
+
+    /// From the domain into quarantine. If that fails, the domain and what it maps stay for good.
+    pub(super) fn detach(self, domain: &Domain<'_, P>, requester: Requester) -> Result<(), Failure> {
+        named(Step::Quarantine(requester), domain.quarantine(requester))
     }
 
     pub(super) fn enable_interrupts(self, device: DeviceId, owner: Owner) -> Result<(), Failure> {

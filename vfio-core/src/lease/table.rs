@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::crew::Crew;
 use super::open::{self, OpenFailure};
 use super::steps::Steps;
-use super::{CohortState, Domain, DomainError, Lease, Platform};
+use super::{CohortState, Domain, DomainError, DomainOptions, Lease, Platform};
 use crate::cohort::{
     Cohort, CohortId, Cohorts, HotResetPlan, HotResetRefusal, OpenPlan, Present, Refusal, Standing, Terms,
 };
@@ -163,12 +163,25 @@ impl<P: Platform> CohortTable<P> {
         })
     }
 
-    /// A domain for `owner` that maps `regions`, for [`open`](Self::open) to open cohorts into.
+    /// A domain for `owner` that maps `mappings`, for [`open`](Self::open) to open cohorts into.
     ///
     /// # Errors
     /// [`DomainError`]; nothing is left behind.
-    pub fn domain(&self, owner: Owner, regions: Vec<Mapping>) -> Result<Domain<'_, P>, DomainError> {
-        Domain::build(self, owner, regions)
+    pub fn domain(&self, owner: Owner, mappings: Vec<Mapping>) -> Result<Domain<'_, P>, DomainError> {
+        self.domain_with(owner, mappings, DomainOptions::default())
+    }
+
+    /// The same, with other limits than the usual ones.
+    ///
+    /// # Errors
+    /// [`DomainError`]; nothing is left behind.
+    pub fn domain_with(
+        &self,
+        owner: Owner,
+        mappings: Vec<Mapping>,
+        options: DomainOptions,
+    ) -> Result<Domain<'_, P>, DomainError> {
+        Domain::build(self, owner, mappings, options)
     }
 
     /// Opens all cohorts of `plan` into `domain`, or none: a lease for each, in the plan's order. A cohort that somebody else
@@ -200,6 +213,9 @@ impl<P: Platform> CohortTable<P> {
         if domain.owner() != plan.owner() || !domain.is_of(self) {
             return Err(Refusal::DomainOfAnother(domain.owner()).into());
         }
+        for cohort in plan.cohorts() {
+            domain.admits(cohort.requesters())?;
+        }
         let mut leases: Vec<Lease<'t, P>> = Vec::new();
         for cohort in plan.cohorts() {
             match self.open_one(cohort, domain, patience) {
@@ -223,6 +239,14 @@ impl<P: Platform> CohortTable<P> {
     ) -> Result<Lease<'t, P>, OpenFailure> {
         let owner = domain.owner();
         let (mut crew, before) = self.claim_patiently(cohort, owner, patience)?;
+        if let Err(refusal) = domain.join(crew.requesters()) {
+            let standing = Standing {
+                state: CohortState::Quarantined,
+                soiled_by: before,
+            };
+            self.stand(cohort.id(), standing, Some(crew));
+            return Err(refusal.into());
+        }
         let opened = open::run(self.steps(), &mut crew, domain);
         match opened {
             Ok(()) => {
@@ -234,6 +258,7 @@ impl<P: Platform> CohortTable<P> {
                 Ok(Lease::new(self, cohort.id(), domain.share(), crew, before))
             }
             Err(unwound) => {
+                domain.leave(crew.requesters());
                 let state = unwound
                     .broken
                     .map_or(CohortState::Quarantined, CohortState::Broken);

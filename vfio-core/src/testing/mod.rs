@@ -6,6 +6,8 @@
 
 #[cfg(test)]
 pub(crate) mod machine;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod pci;
 #[cfg(test)]
 pub(crate) mod platform;

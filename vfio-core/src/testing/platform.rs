@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
+use crate::addr::Iova;
 use crate::cohort::ResetAction;
+use crate::domain::{IovaRange, ReservedRegion, UnitId, UnitLimits};
 use crate::lease::{DeviceOps, DmaDomains, Interrupts, Quiesce, Reset};
 use crate::{DeviceId, DomainId, Fault, Mapping, Owner, Requester};
 
@@ -15,7 +17,8 @@ use crate::{DeviceId, DomainId, Fault, Mapping, Owner, Requester};
 pub(crate) enum Call {
     Create(Owner),
     Destroy(DomainId),
-    Map(DomainId, Mapping),
+    Map(UnitId, DomainId, Mapping),
+    Unmap(UnitId, DomainId, IovaRange),
     Attach(Requester),
     Quarantine(Requester),
     Quiesce(DeviceId),
@@ -32,7 +35,9 @@ pub(crate) enum Call {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct View {
     pub(crate) attached: BTreeMap<Requester, DomainId>,
-    pub(crate) domains: BTreeMap<DomainId, Vec<u64>>,
+    pub(crate) domains: BTreeSet<DomainId>,
+    /// What each unit maps for a domain, from the first attach behind it to the last quarantine.
+    pub(crate) mapped: BTreeMap<(UnitId, DomainId), BTreeMap<Iova, Mapping>>,
     pub(crate) live: BTreeSet<DeviceId>,
     pub(crate) opened: BTreeMap<DeviceId, Owner>,
     pub(crate) interrupts: BTreeMap<DeviceId, Owner>,
@@ -48,6 +53,12 @@ struct Inner {
     next_domain: u32,
     /// The call that waits until it is let go, and whether it is there.
     gate: Option<(Call, bool)>,
+    /// Calls that may fail with their effect do, and only say that they failed.
+    fails_late: bool,
+    limits: BTreeMap<UnitId, UnitLimits>,
+    units: BTreeMap<Requester, UnitId>,
+    reserved: BTreeMap<Requester, Vec<ReservedRegion>>,
+    unknown: BTreeSet<Requester>,
 }
 
 #[derive(Default)]
@@ -57,7 +68,43 @@ pub(crate) struct Recorder {
     remaps_interrupts: bool,
 }
 
+impl View {
+    /// What a requester reaches.
+    pub(crate) fn reached(&self, requester: Requester, unit: UnitId) -> Vec<Mapping> {
+        let domain = self.attached.get(&requester);
+        let mapped = domain.and_then(|domain| self.mapped.get(&(unit, *domain)));
+        mapped.into_iter().flat_map(BTreeMap::values).copied().collect()
+    }
+}
+
 impl Recorder {
+    /// Requesters are behind unit 0 unless they are put behind another one.
+    pub(crate) fn put_behind(&self, requester: Requester, unit: UnitId) {
+        self.lock().units.insert(requester, unit);
+    }
+
+    /// Units map everything unless they are limited.
+    pub(crate) fn limit(&self, unit: UnitId, limits: UnitLimits) {
+        self.lock().limits.insert(unit, limits);
+    }
+
+    pub(crate) fn reserve(&self, requester: Requester, region: ReservedRegion) {
+        self.lock().reserved.entry(requester).or_default().push(region);
+    }
+
+    /// From now on no unit is known for `requester`.
+    pub(crate) fn lose(&self, requester: Requester) {
+        self.lock().unknown.insert(requester);
+    }
+
+    pub(crate) fn fail_late(&self, late: bool) {
+        self.lock().fails_late = late;
+    }
+
+    fn unit(&self, requester: Requester) -> UnitId {
+        self.lock().units.get(&requester).copied().unwrap_or(UnitId(0))
+    }
+
     pub(crate) fn with_remapping() -> Self {
         Self {
             remaps_interrupts: true,
@@ -123,26 +170,44 @@ impl Recorder {
         inner.calls += 1;
         let ok = !inner.failing.contains(&number);
         inner.trace.push((call, ok));
-        if !ok {
-            return Err(Fault::TimedOut);
+        let unknown = matches!(call, Call::Map(..) | Call::Unmap(..) | Call::Attach(_));
+        if ok || inner.fails_late && unknown {
+            effect(&mut inner.view);
         }
-        effect(&mut inner.view);
-        Ok(())
+        if ok { Ok(()) } else { Err(Fault::TimedOut) }
     }
 }
 
 #[expect(unsafe_code, reason = "a recording has no memory to protect")]
 // SAFETY: nothing here can reach memory.
 unsafe impl DmaDomains for Recorder {
+    fn unit_of(&self, requester: Requester) -> Result<UnitId, Fault> {
+        if self.lock().unknown.contains(&requester) {
+            return Err(Fault::Unknown);
+        }
+        Ok(self.unit(requester))
+    }
+
+    fn limits(&self, unit: UnitId) -> Result<UnitLimits, Fault> {
+        Ok(self
+            .lock()
+            .limits
+            .get(&unit)
+            .cloned()
+            .unwrap_or_else(UnitLimits::any))
+    }
+
+    fn reserved(&self, requester: Requester) -> Result<Vec<ReservedRegion>, Fault> {
+        Ok(self.lock().reserved.get(&requester).cloned().unwrap_or_default())
+    }
+
     fn create_domain(&self, owner: Owner) -> Result<DomainId, Fault> {
         let id = {
             let mut inner = self.lock();
             inner.next_domain += 1;
             DomainId(inner.next_domain)
         };
-        self.call(Call::Create(owner), |view| {
-            assert!(view.domains.insert(id, Vec::new()).is_none())
-        })?;
+        self.call(Call::Create(owner), |view| assert!(view.domains.insert(id)))?;
         Ok(id)
     }
 
@@ -152,29 +217,61 @@ unsafe impl DmaDomains for Recorder {
                 !view.attached.values().any(|id| *id == domain),
                 "destroyed under a requester"
             );
-            assert!(view.domains.remove(&domain).is_some());
+            assert!(view.domains.remove(&domain));
         })
     }
 
-    fn map(&self, domain: DomainId, region: Mapping) -> Result<(), Fault> {
-        self.call(Call::Map(domain, region), |view| {
-            view.domains.get_mut(&domain).unwrap().push(region.iova.0)
+    fn map(&self, unit: UnitId, domain: DomainId, mapping: Mapping) -> Result<(), Fault> {
+        self.call(Call::Map(unit, domain, mapping), |view| {
+            let mapped = view.mapped.get_mut(&(unit, domain));
+            let mapped = mapped.expect("mapped in a unit that has nobody attached");
+            let range = mapping.range().unwrap();
+            assert!(
+                !mapped.values().any(|other| other.range().unwrap().meets(range)),
+                "mapped twice"
+            );
+            mapped.insert(mapping.iova, mapping);
+        })
+    }
+
+    fn unmap(&self, unit: UnitId, domain: DomainId, range: IovaRange) -> Result<(), Fault> {
+        self.call(Call::Unmap(unit, domain, range), |view| {
+            let mapped = view.mapped.get_mut(&(unit, domain));
+            let mapped = mapped.expect("unmapped in a unit that has nobody attached");
+            let split =
+                |own: &Mapping| range.meets(own.range().unwrap()) && !range.holds(own.range().unwrap());
+            assert!(!mapped.values().any(split), "a mapping was split");
+            mapped.retain(|iova, _| !range.contains(*iova));
         })
     }
 
     fn attach(&self, domain: DomainId, requester: Requester) -> Result<(), Fault> {
+        let unit = self.unit(requester);
         self.call(Call::Attach(requester), |view| {
-            assert!(view.domains.contains_key(&domain));
+            assert!(view.domains.contains(&domain));
             assert!(
                 view.attached.insert(requester, domain).is_none(),
                 "attached from another domain"
             );
+            view.mapped.entry((unit, domain)).or_default();
         })
     }
 
     fn quarantine(&self, requester: Requester) -> Result<(), Fault> {
+        let unit = self.unit(requester);
+        let units = self.lock().units.clone();
+        let unit_of = |other: &Requester| units.get(other).copied().unwrap_or(UnitId(0));
         self.call(Call::Quarantine(requester), |view| {
-            view.attached.remove(&requester);
+            let Some(domain) = view.attached.remove(&requester) else {
+                return;
+            };
+            if !view
+                .attached
+                .iter()
+                .any(|(other, d)| *d == domain && unit_of(other) == unit)
+            {
+                view.mapped.remove(&(unit, domain));
+            }
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::fixture::{ALIAS, Fixture, LEGACY, NVME, PAIR, TestAssigner, id, ids, region};
 use crate::iommu::virtio::tests::device::Habit;
-use vfio_core::lease::{CohortState, CohortTable, OpenFailure};
+use vfio_core::lease::{CohortState, CohortTable, OpenFailure, UnmapFailure};
 use vfio_core::pci::spec::Command;
 use vfio_core::{DeviceId, Fault, Owner, Step};
 
@@ -126,6 +126,78 @@ fn a_device_that_does_not_come_back_from_its_reset_is_not_handed_over() {
     );
     assert_eq!(fixture.reaches(0x20, 0), None);
     domain.close().unwrap();
+}
+
+#[test]
+fn a_mapping_that_the_iommu_refuses_on_the_way_in_leaves_the_device_denied() {
+    for keeps_domains in [false, true] {
+        let fixture = Fixture::new();
+        fixture.iommu.set(|state| state.keeps_domains = keeps_domains);
+        let table = fixture.table();
+        let mappings = vec![region(0x1000, 0x20_0000), region(0x2000, 0x30_0000)];
+        let domain = table.domain(GUEST, mappings).unwrap();
+        let plan = table.plan_open(GUEST, &[id(NVME)], true).unwrap();
+        // ATTACH and the first MAP go well; the second MAP does not, and what follows does again.
+        fixture.iommu.set(|state| state.refuse_map_at = Some(0x2000));
+        let failure = table.open(&plan, &domain).unwrap_err();
+        let OpenFailure::Failed(failure) = failure else {
+            panic!("{failure}");
+        };
+        assert!(matches!(failure.step, Step::Attach(_)));
+        assert_eq!(failure.fault, Fault::NoResources);
+        assert_eq!(fixture.reaches(0x20, 0x1000), None);
+        fixture.iommu.set(|state| state.refuse_map_at = None);
+        let leases = table.open(&plan, &domain).unwrap();
+        assert_eq!(fixture.reaches(0x20, 0x1000), Some(0x20_0000));
+        assert_eq!(fixture.reaches(0x20, 0x2000), Some(0x30_0000));
+        drop(leases);
+        domain.close().unwrap();
+    }
+}
+
+#[test]
+fn an_open_domain_is_mapped_and_unmapped_and_the_interrupt_window_is_not() {
+    let fixture = Fixture::new();
+    let table = fixture.table();
+    let domain = table.domain(GUEST, vec![region(0x1000, 0x20_0000)]).unwrap();
+    let devices = [&[id(NVME)][..], &ids(LEGACY)].concat();
+    let plan = table.plan_open(GUEST, &devices, true).unwrap();
+    let leases = table.open(&plan, &domain).unwrap();
+    domain.map(region(0x5000, 0x50_0000)).unwrap();
+    for endpoint in [0x20, ALIAS] {
+        assert_eq!(fixture.reaches(endpoint, 0x5008), Some(0x50_0008));
+    }
+    let sent = table.platform().with_iommu(|iommu| iommu.requests());
+    let window = domain.map(region(0xfee0_0000, 0x60_0000)).unwrap_err();
+    assert!(
+        window
+            .to_string()
+            .contains("interrupt region 0xfee00000 to 0xfeefffff"),
+        "{window}"
+    );
+    assert_eq!(table.platform().with_iommu(|iommu| iommu.requests()), sent);
+    assert_eq!(domain.unmap_all(), Ok(0x2000));
+    for endpoint in [0x20, ALIAS] {
+        assert_eq!(fixture.reaches(endpoint, 0x1000), None);
+        assert_eq!(fixture.reaches(endpoint, 0x5000), None);
+    }
+    // An IOMMU that stops answering: nothing is said to be unmapped.
+    domain.map(region(0x5000, 0x50_0000)).unwrap();
+    fixture.iommu.set(|state| state.habit = Habit::Silent);
+    let failure = domain.unmap_all().unwrap_err();
+    assert!(
+        matches!(
+            failure,
+            UnmapFailure::Poisoned {
+                fault: Fault::TimedOut,
+                ..
+            }
+        ),
+        "{failure}"
+    );
+    assert_eq!(domain.mappings(), [region(0x5000, 0x50_0000)]);
+    drop(leases);
+    assert!(domain.close().is_err());
 }
 
 /// Opens `devices` on an IOMMU that answers `good` requests more and then none, and returns whether that sufficed.

@@ -190,9 +190,10 @@ fn devices_behind_a_bridge_are_moved_by_the_requester_id_that_speaks_for_them() 
     assert_eq!(assigner.requester(endpoint), Some(alias));
     assigner.quarantine(alias).unwrap();
     let domain = assigner.create_domain(GUEST).unwrap();
-    assigner.map(domain, region(0x1000, 0x20_0000)).unwrap();
-    assert_eq!(fixture.reaches(ALIAS, 0x1000), None, "mapped, but not attached");
+    let unit = assigner.unit_of(alias).unwrap();
     assigner.attach(domain, alias).unwrap();
+    assert_eq!(fixture.reaches(ALIAS, 0x1000), None, "attached, but not mapped");
+    assigner.map(unit, domain, region(0x1000, 0x20_0000)).unwrap();
     assert_eq!(fixture.reaches(ALIAS, 0x1234), Some(0x20_0234));
     assert_eq!(fixture.reaches(ALIAS, 0x2000), None);
     assert_eq!(assigner.destroy_domain(domain), Err(Fault::Busy));
@@ -210,6 +211,8 @@ fn a_requester_that_the_iommu_does_not_translate_is_refused() {
         let requester = Requester::from(bdf);
         assert_eq!(assigner.endpoint(requester), None);
         assert_eq!(assigner.quarantine(requester), Err(Fault::Unknown), "{bdf}");
+        assert_eq!(assigner.unit_of(requester), Err(Fault::Unknown), "{bdf}");
+        assert_eq!(assigner.reserved(requester), Err(Fault::Unknown), "{bdf}");
     }
     let absent = Requester::from(bdf("00:09.0"));
     assert_eq!(

@@ -159,58 +159,9 @@ pub enum Error {
     /// No domain number is left.
     #[error("all domain numbers of the virtio-iommu are in use")]
     NoDomains,
-    /// A region without bytes, or that allows nothing.
-    #[error("the region at {0} is empty or allows nothing")]
-    Empty(Iova),
-    /// A region that ends past the end of an address space.
-    #[error("the region at {0} ends past the end of the address space")]
-    Overflow(Iova),
-    /// Addresses or size are not multiples of the smallest page.
-    #[error("the region at {iova} is not aligned to the smallest page of {page:#x} bytes")]
-    Unaligned {
-        /// Where.
-        iova: Iova,
-        /// Bytes.
-        page: u64,
-    },
-    /// Outside what the device translates.
-    #[error("the region at {iova} is outside the input range {start} to {end}")]
-    InputRange {
-        /// Where.
-        iova: Iova,
-        /// First address.
-        start: Iova,
-        /// Last address, inclusive.
-        end: Iova,
-    },
-    /// The region meets one that an endpoint cannot use as memory.
-    #[error("the region at {iova} meets the range {start} to {end} that is reserved for {endpoint}")]
-    Reserved {
-        /// Where.
-        iova: Iova,
-        /// Whose reservation.
-        endpoint: EndpointId,
-        /// First address of it.
-        start: Iova,
-        /// Last address of it, inclusive.
-        end: Iova,
-    },
-    /// Something is mapped there.
-    #[error("the region at {iova} overlaps the mapping at {mapping}")]
-    Overlap {
-        /// Where.
-        iova: Iova,
-        /// What is there.
-        mapping: Iova,
-    },
-    /// The range would cut a mapping in two.
-    #[error("unmapping at {iova} would split the mapping at {mapping}")]
-    Split {
-        /// Where.
-        iova: Iova,
-        /// What would be split.
-        mapping: Iova,
-    },
+    /// A region without bytes, or that ends past the end of the address space.
+    #[error("the region at {0} is empty, or ends past the end of the address space")]
+    NoRange(Iova),
 }
 
 impl From<Error> for Fault {
@@ -235,13 +186,7 @@ impl From<Error> for Fault {
             | Error::UnknownDomain(_) => Self::Unknown,
             Error::Refused { .. } => Self::Rejected,
             Error::Attached { .. } | Error::DomainInUse(_) => Self::Busy,
-            Error::Empty(_)
-            | Error::Overflow(_)
-            | Error::Unaligned { .. }
-            | Error::InputRange { .. }
-            | Error::Reserved { .. }
-            | Error::Overlap { .. }
-            | Error::Split { .. } => Self::BadAddress,
+            Error::NoRange(_) => Self::BadAddress,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Bringing a virtio-iommu up: features, `bypass` off, ranges, queues.
 
-use super::{Channel, Geometry, InitError, MAX_MESSAGE, VirtioIommu};
+use super::{Channel, InitError, MAX_MESSAGE, VirtioIommu};
+use crate::addr::Iova;
 use crate::iommu::{Storm, StormLimits};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use spec::virtio_iommu::{Config, Features, Tail};
+use vfio_core::domain::{IovaRange, SMALLEST};
 use zerocopy::FromBytes;
 
 /// What the driver takes if it is offered. `BYPASS`, the legacy form, is never taken: with it, unattached endpoints
@@ -41,10 +43,11 @@ impl<C: Channel> VirtioIommu<C> {
         if features.contains(Features::BYPASS_CONFIG) && config.bypass != 0 {
             return Err(InitError::Bypass);
         }
-        let (input_start, input_end) = if features.contains(Features::INPUT_RANGE) {
-            range(config.input_start.get(), config.input_end.get())?
+        let input = if features.contains(Features::INPUT_RANGE) {
+            let (start, end) = (config.input_start.get(), config.input_end.get());
+            IovaRange::inclusive(Iova(start), Iova(end)).ok_or(InitError::Range { start, end })?
         } else {
-            (0, u64::MAX)
+            IovaRange::ALL
         };
         let domains_range = if features.contains(Features::DOMAIN_RANGE) {
             let (start, end) = (config.domain_start.get(), config.domain_end.get());
@@ -60,10 +63,9 @@ impl<C: Channel> VirtioIommu<C> {
             (0, u32::MAX)
         };
         let mask = config.page_size_mask.get();
-        let page = 1u64
-            .checked_shl(mask.trailing_zeros())
-            .filter(|page| *page <= 4096);
-        let page = page.ok_or(InitError::PageSize(mask))?;
+        if mask & (2 * SMALLEST - 1) == 0 {
+            return Err(InitError::PageSize(mask));
+        }
         let probe_size = features
             .contains(Features::PROBE)
             .then(|| config.probe_size.get());
@@ -73,28 +75,17 @@ impl<C: Channel> VirtioIommu<C> {
         channel.start()?;
         Ok(Self {
             channel,
-            geometry: Geometry {
-                page,
-                input_start,
-                input_end,
-            },
+            page_sizes: mask,
+            input,
             domains_range,
             probe_size,
             endpoints: BTreeMap::new(),
-            domains: BTreeMap::new(),
+            domains: BTreeSet::new(),
             next_domain: domains_range.0.wrapping_add(1),
             broken: None,
             requests: 0,
             storm: Storm::new(StormLimits::default()),
             malformed_faults: 0,
         })
-    }
-}
-
-fn range(start: u64, end: u64) -> Result<(u64, u64), InitError> {
-    if end < start {
-        Err(InitError::Range { start, end })
-    } else {
-        Ok((start, end))
     }
 }

@@ -5,11 +5,14 @@
 //! cohort closes. Leaving a domain is always an explicit DETACH: the specification says that a domain vanishes with
 //! its last endpoint, and QEMU 7.2 keeps it with its mappings if that endpoint merely attaches elsewhere.
 //!
+//! What a domain maps is not kept here: `vfio-core` has the table, checks every mapping against it and against
+//! [`limits`](VirtioIommu::limits), and tells the device all of it after the first endpoint was attached. The device
+//! checks again, and refuses what overlaps, is not aligned, or would be split.
+//!
 //! The device is trusted to translate, not to answer well. The first answer that breaks the specification puts the
 //! driver out of service for good ([`Error::Broken`]): what is in quarantine stays there, and nothing new opens.
 
 mod channel;
-mod domain;
 mod error;
 mod faults;
 mod init;
@@ -20,30 +23,32 @@ mod request;
 pub(crate) mod tests;
 
 pub use channel::{CONFIG_BYTES, Channel, ChannelError, FAULT_BYTES, MAX_MESSAGE};
-pub use domain::Geometry;
 pub use error::{Error, InitError, Misbehaviour, Request, Status};
 pub use faults::FaultSummary;
 pub use pci::{PciChannel, PciChannelError};
-pub use properties::{EndpointProperties, ReservedKind, ReservedRegion};
+pub use properties::EndpointProperties;
 
 use super::Storm;
 use crate::acpi::EndpointId;
-use crate::addr::Iova;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use domain::Domain;
+use vfio_core::domain::{IovaRange, UnitLimits};
 use vfio_core::{DomainId, Mapping};
 
 /// A virtio-iommu that denies everything but what is mapped.
 #[derive(Debug)]
 pub struct VirtioIommu<C> {
     channel: C,
-    geometry: Geometry,
+    /// Bit n: there are pages of 2^n bytes.
+    page_sizes: u64,
+    /// What the device translates.
+    input: IovaRange,
     /// First and last domain number, inclusive; the first is the quarantine.
     domains_range: (u32, u32),
     probe_size: Option<u32>,
     endpoints: BTreeMap<EndpointId, Endpoint>,
-    domains: BTreeMap<DomainId, Domain>,
+    /// The numbers that are in use. The device has a domain while it has an endpoint.
+    domains: BTreeSet<DomainId>,
     next_domain: u32,
     broken: Option<Misbehaviour>,
     requests: u64,
@@ -74,10 +79,13 @@ impl<C: Channel> VirtioIommu<C> {
         self.requests
     }
 
-    /// What every region must keep to.
+    /// What every mapping must keep to.
     #[must_use]
-    pub const fn geometry(&self) -> Geometry {
-        self.geometry
+    pub fn limits(&self) -> UnitLimits {
+        UnitLimits {
+            page_sizes: self.page_sizes,
+            apertures: Vec::from([self.input]),
+        }
     }
 
     /// How the device broke the specification, if it did.
@@ -134,9 +142,6 @@ impl<C: Channel> VirtioIommu<C> {
             Place::Nowhere => {}
             Place::Domain(domain) => {
                 self.send_detach(domain, endpoint)?;
-                if let Some(left) = self.domains.get_mut(&domain) {
-                    left.endpoints.remove(&endpoint);
-                }
                 self.set_place(endpoint, Place::Nowhere);
             }
         }
@@ -164,87 +169,64 @@ impl<C: Channel> VirtioIommu<C> {
             if number <= first || number > last {
                 number = first + 1;
             }
-            if !self.domains.contains_key(&DomainId(number)) {
+            if !self.domains.contains(&DomainId(number)) {
                 break;
             }
             number = number.wrapping_add(1);
         }
         self.next_domain = number.wrapping_add(1);
-        self.domains.insert(DomainId(number), Domain::default());
+        self.domains.insert(DomainId(number));
         Ok(DomainId(number))
     }
 
-    /// Forgets a domain with all its mappings.
+    /// Gives the number of a domain back.
     ///
     /// # Errors
     ///
     /// If it does not exist or has endpoints.
     pub fn destroy_domain(&mut self, domain: DomainId) -> Result<(), Error> {
-        match self.domains.get(&domain) {
-            None => Err(Error::UnknownDomain(domain)),
-            Some(found) if !found.endpoints.is_empty() => Err(Error::DomainInUse(domain)),
-            Some(_) => {
-                self.domains.remove(&domain);
-                Ok(())
-            }
+        let inside = Place::Domain(domain);
+        if self.endpoints.values().any(|endpoint| endpoint.place == inside) {
+            return Err(Error::DomainInUse(domain));
+        }
+        if self.domains.remove(&domain) {
+            Ok(())
+        } else {
+            Err(Error::UnknownDomain(domain))
         }
     }
 
-    /// Maps one region, by one request whatever its size; none while the domain has no endpoint.
+    /// Maps one region, by one request whatever its size. The domain has an endpoint.
     ///
     /// # Errors
     ///
-    /// If the region does not fit the device, an attached endpoint or the domain, or the device refuses or misbehaves.
-    /// Nothing is mapped then.
+    /// If the device refuses (nothing is mapped then) or misbehaves (nobody knows).
     pub fn map(&mut self, domain: DomainId, region: Mapping) -> Result<(), Error> {
-        self.check_service()?;
-        let found = self.domains.get(&domain).ok_or(Error::UnknownDomain(domain))?;
-        let end = self.geometry.check(&region)?;
-        found.check_free(region.iova.0, end)?;
-        for endpoint in &found.endpoints {
-            self.check_reserved(*endpoint, region.iova, end)?;
-        }
-        if !found.endpoints.is_empty() {
-            self.send_map(domain, &region, end)?;
-        }
-        if let Some(found) = self.domains.get_mut(&domain) {
-            found.insert(region, end);
-        }
-        Ok(())
+        let end = region.last().ok_or(Error::NoRange(region.iova))?;
+        self.send_map(domain, &region, end.0)
     }
 
-    /// Unmaps everything inside a range, by one request. Holes are fine, a mapping that sticks out is not.
+    /// Unmaps everything inside a range, by one request, and waits until nothing of it is reached any more. The domain has
+    /// an endpoint.
     ///
     /// # Errors
     ///
-    /// If a mapping would be split (nothing is unmapped then), or the device refuses or misbehaves (the mappings
-    /// count as still there then).
-    pub fn unmap(&mut self, domain: DomainId, iova: Iova, size: u64) -> Result<(), Error> {
-        self.check_service()?;
-        let found = self.domains.get(&domain).ok_or(Error::UnknownDomain(domain))?;
-        let end = self.geometry.check_range(iova, size)?;
-        if !found.check_whole(iova.0, end)? {
-            return Ok(());
-        }
-        if !found.endpoints.is_empty() {
-            self.send_unmap(domain, iova.0, end)?;
-        }
-        if let Some(found) = self.domains.get_mut(&domain) {
-            found.remove(iova.0, end);
-        }
-        Ok(())
+    /// If the device refuses (nothing is unmapped then) or misbehaves (nobody knows).
+    pub fn unmap(&mut self, domain: DomainId, range: IovaRange) -> Result<(), Error> {
+        self.send_unmap(domain, range.first().0, range.last().0)
     }
 
-    /// Moves `endpoint` from quarantine to `domain`.
+    /// Moves `endpoint` from quarantine to `domain`. If it is the first one there, nothing is mapped yet.
     ///
     /// # Errors
     ///
-    /// If the endpoint is elsewhere, a mapping meets what is reserved for it, or the device refuses or misbehaves. The
-    /// endpoint is then back in quarantine, or denied because it is in no domain; unless the device is out of
-    /// service, when it reaches at most what `domain` maps.
+    /// If the endpoint is elsewhere, or the device refuses (the endpoint stays in quarantine then) or misbehaves (it reaches
+    /// at most what `domain` maps).
     pub fn attach(&mut self, domain: DomainId, endpoint: EndpointId) -> Result<(), Error> {
         self.check_service()?;
-        let found = self.domains.get(&domain).ok_or(Error::UnknownDomain(domain))?;
+        if !self.domains.contains(&domain) {
+            return Err(Error::UnknownDomain(domain));
+        }
         let known = self
             .endpoints
             .get(&endpoint)
@@ -260,27 +242,8 @@ impl<C: Channel> VirtioIommu<C> {
             Place::Nowhere => return Err(Error::UnknownEndpoint(endpoint)),
             Place::Quarantine => {}
         }
-        for (end, region) in found.mappings() {
-            self.check_reserved(endpoint, region.iova, end)?;
-        }
-        let first = found.endpoints.is_empty();
-        let mappings: Vec<(u64, Mapping)> = if first {
-            found.mappings().map(|(end, region)| (end, *region)).collect()
-        } else {
-            Vec::new()
-        };
         self.send_attach(domain, endpoint)?;
         self.set_place(endpoint, Place::Domain(domain));
-        if let Some(found) = self.domains.get_mut(&domain) {
-            found.endpoints.insert(endpoint);
-        }
-        for (end, region) in mappings {
-            if let Err(error) = self.send_map(domain, &region, end) {
-                // Whether this works or not, the first error is the one to tell.
-                let _ = self.quarantine(endpoint);
-                return Err(error);
-            }
-        }
         Ok(())
     }
 
@@ -318,21 +281,5 @@ impl<C: Channel> VirtioIommu<C> {
 
     const fn quarantine_domain(&self) -> DomainId {
         DomainId(self.domains_range.0)
-    }
-
-    fn check_reserved(&self, endpoint: EndpointId, iova: Iova, end: u64) -> Result<(), Error> {
-        let known = self
-            .endpoints
-            .get(&endpoint)
-            .ok_or(Error::UnknownEndpoint(endpoint))?;
-        match known.properties.meets(iova.0, end) {
-            None => Ok(()),
-            Some(region) => Err(Error::Reserved {
-                iova,
-                endpoint,
-                start: Iova(region.start),
-                end: Iova(region.end),
-            }),
-        }
     }
 }

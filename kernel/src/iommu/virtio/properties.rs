@@ -1,48 +1,19 @@
 //! What PROBE says of an endpoint (virtio 1.2, section 5.13.6.7): the ranges that it cannot use as memory.
 
+use crate::addr::Iova;
 use alloc::vec::Vec;
 use spec::virtio_iommu::{self as wire, PropertyHeader, ResvMem};
+use vfio_core::domain::{IovaRange, ReservedKind, ReservedRegion};
 use zerocopy::FromBytes;
 
 /// The most reserved regions of one endpoint.
 const MAX_REGIONS: usize = 64;
-
-/// What a reserved region is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReservedKind {
-    /// Accesses have no defined effect.
-    Reserved,
-    /// Writes are interrupts. The device does not translate them: without interrupt remapping the endpoint can send
-    /// any interrupt to any processor.
-    Msi,
-}
-
-/// A range that an endpoint cannot use as memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReservedRegion {
-    /// What for.
-    pub kind: ReservedKind,
-    /// First address.
-    pub start: u64,
-    /// Last address, inclusive.
-    pub end: u64,
-}
 
 /// What the device says of an endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointProperties {
     /// Ranges that no mapping may meet, without overlaps.
     pub reserved: Vec<ReservedRegion>,
-}
-
-impl EndpointProperties {
-    /// The first reserved region that meets `start` to `end`, inclusive.
-    #[must_use]
-    pub fn meets(&self, start: u64, end: u64) -> Option<&ReservedRegion> {
-        self.reserved
-            .iter()
-            .find(|region| region.start <= end && start <= region.end)
-    }
 }
 
 /// Reads the properties in `bytes`; the error is the offset of what is malformed.
@@ -68,29 +39,22 @@ pub(super) fn parse(bytes: &[u8]) -> Result<EndpointProperties, usize> {
     Ok(properties)
 }
 
+/// Adds a region. Its interrupt region is not translated: without interrupt remapping an endpoint can send any interrupt to
+/// any processor. It has one at most, and no two regions overlap.
 fn add(properties: &mut EndpointProperties, region: &ResvMem) -> Option<()> {
     let kind = match region.subtype {
         wire::RESV_MEM_MSI => ReservedKind::Msi,
         // An unknown subtype counts as reserved (5.13.6.8.1).
         _ => ReservedKind::Reserved,
     };
-    let region = ReservedRegion {
-        kind,
-        start: region.start.get(),
-        end: region.end.get(),
+    let range = IovaRange::inclusive(Iova(region.start.get()), Iova(region.end.get()))?;
+    let clash = |other: &ReservedRegion| {
+        other.range.meets(range) || kind == ReservedKind::Msi && other.kind == ReservedKind::Msi
     };
-    let second_msi = kind == ReservedKind::Msi
-        && properties
-            .reserved
-            .iter()
-            .any(|other| other.kind == ReservedKind::Msi);
-    let bad = region.end < region.start
-        || second_msi
-        || properties.reserved.len() >= MAX_REGIONS
-        || properties.meets(region.start, region.end).is_some();
-    if bad {
+    if properties.reserved.len() >= MAX_REGIONS || properties.reserved.iter().any(clash) {
         return None;
     }
+    let region = ReservedRegion { kind, range };
     properties.reserved.push(region);
     Some(())
 }

@@ -38,7 +38,9 @@ fn step_of(call: Call) -> Step {
         Call::Enable(device) => Step::EnableInterrupts(device),
         Call::Release(device) => Step::ReleaseInterrupts(device),
         Call::Restore(device) => Step::Restore(device),
-        Call::Create(_) | Call::Destroy(_) | Call::Map(..) => panic!("{call:?} is no step of a cohort"),
+        Call::Create(_) | Call::Destroy(_) | Call::Map(..) | Call::Unmap(..) => {
+            panic!("{call:?} is no step of a cohort")
+        }
     }
 }
 
@@ -47,6 +49,12 @@ pub(super) fn failure(call: Call) -> Failure {
         step: step_of(call),
         fault: Fault::TimedOut,
     }
+}
+
+/// The failure that the last call of `trace` makes. Mappings that are made in a unit with the first attach are part of it.
+fn failure_of(trace: &[(Call, bool)]) -> Failure {
+    let mut steps = trace.iter().rev().map(|(call, _)| *call);
+    failure(steps.find(|call| !matches!(call, Call::Map(..))).unwrap())
 }
 
 /// How many calls an open of `devices` makes.
@@ -74,7 +82,7 @@ fn open_fails_cleanly(table: &Table, devices: &[DeviceId], at: usize) {
     table.platform().fail_at([at]);
     let error = table.open(&plan, &domain).unwrap_err();
     let trace = table.platform().take_trace();
-    assert_eq!(error, OpenFailure::Failed(failure(trace[at].0)));
+    assert_eq!(error, OpenFailure::Failed(failure_of(&trace[..=at])));
     assert!(!trace[at].1);
     let back: Vec<Call> = trace[at + 1..].iter().map(|(call, _)| *call).collect();
     assert_eq!(back, way_back(&trace[..=at]));
@@ -116,7 +124,7 @@ fn open_breaks(table: &Table, devices: &[DeviceId], at: usize, nth: usize) -> bo
     assert_eq!(
         result.unwrap_err(),
         OpenFailure::Broken {
-            failure: failure(trace[at].0),
+            failure: failure_of(&trace[..=at]),
             broken
         }
     );

@@ -5,11 +5,12 @@ use std::vec::Vec;
 
 use super::{GUEST, OTHER, Table, calls, domain, plan, region, table};
 use crate::cohort::{Cohorts, Refusal};
-use crate::lease::{CohortState, CohortTable, DomainError, OpenFailure};
+use crate::domain::{MapError, UnitId};
+use crate::lease::{CohortState, CohortTable, DomainError, DomainOptions, OpenFailure};
 use crate::pci::Topology;
 use crate::testing::machine::{demo, id};
 use crate::testing::platform::{Call, Recorder};
-use crate::{Fault, MappingError, Owner, Requester};
+use crate::{Fault, Owner, Requester};
 
 #[test]
 fn everything_starts_quiet_and_in_quarantine() {
@@ -60,11 +61,8 @@ fn open_and_close_run_in_order() {
     );
     let domain = domain(&table, GUEST);
     let number = domain.id();
-    let maps = [
-        Call::Map(number, region(0x1000)),
-        Call::Map(number, region(0x4000)),
-    ];
-    assert_eq!(calls(&table), [Call::Create(GUEST), maps[0], maps[1]]);
+    let maps = [region(0x1000), region(0x4000)].map(|mapping| Call::Map(UnitId(0), number, mapping));
+    assert_eq!(calls(&table), [Call::Create(GUEST)]);
     let lease = table
         .open(&plan(&table, GUEST, &[b, a]), &domain)
         .unwrap()
@@ -79,6 +77,8 @@ fn open_and_close_run_in_order() {
             Call::CheckAlive(a),
             Call::CheckAlive(b),
             Call::Attach(ra),
+            maps[0],
+            maps[1],
             Call::Attach(rb),
             Call::Open(a),
             Call::Open(b),
@@ -230,51 +230,36 @@ fn interrupts_that_are_not_isolated_need_leave() {
 #[test]
 fn a_domain_that_fails_leaves_nothing_behind() {
     let table = table(demo());
-    let regions = Vec::from([region(0x1000), region(0x2000), region(0x3000)]);
-    for step in 0..4 {
-        table.platform().fail_at([step]);
-        let error = table.domain(GUEST, regions.clone()).unwrap_err();
-        match step.checked_sub(1) {
-            None => assert_eq!(error, DomainError::Create(Fault::TimedOut)),
-            Some(at) => assert_eq!(
-                error,
-                DomainError::Map {
-                    region: regions[at],
-                    fault: Fault::TimedOut
-                }
-            ),
-        }
-        assert!(table.platform().view().domains.is_empty());
-    }
+    table.platform().fail_at([0]);
+    let error = table.domain(GUEST, Vec::from([region(0x1000)])).unwrap_err();
+    assert_eq!(error, DomainError::Create(Fault::TimedOut));
+    assert!(table.platform().view().domains.is_empty());
     assert_eq!(table.lost_domains(), 0);
-    // Creating, three maps, and the failing fourth call of the way back.
-    table.platform().fail_at([3, 4]);
-    assert!(table.domain(GUEST, regions).is_err());
+    let domain = table.domain(GUEST, Vec::new()).unwrap();
+    table.platform().fail_at([0]);
+    drop(domain);
     assert_eq!(table.lost_domains(), 1);
 }
 
 #[test]
-fn regions_that_cannot_be_one_domain_are_refused() {
+fn mappings_that_cannot_be_one_domain_are_refused() {
     let table = table(demo());
-    let refuse = |regions: &[crate::Mapping]| table.domain(GUEST, regions.to_vec()).unwrap_err();
     let low = region(0x1000);
-    let high = crate::Mapping {
-        iova: crate::addr::Iova(u64::MAX - 0xfff),
-        ..low
+    let over = crate::Mapping { size: 0x2000, ..low };
+    let error = table
+        .domain(GUEST, Vec::from([region(0x2000), over]))
+        .unwrap_err();
+    assert!(
+        matches!(error, DomainError::Mapping(MapError::Overlap { .. })),
+        "{error}"
+    );
+    let options = DomainOptions {
+        mappings: 1,
+        ..DomainOptions::default()
     };
-    let empty = crate::Mapping { size: 0, ..low };
-    assert_eq!(
-        refuse(&[empty]),
-        DomainError::Regions(MappingError::Empty(low.iova))
-    );
-    let long = crate::Mapping { size: 0x1001, ..high };
-    assert_eq!(
-        refuse(&[long]),
-        DomainError::Regions(MappingError::TooLong(high.iova))
-    );
-    let over = crate::Mapping { size: 0x1001, ..low };
-    let overlap = MappingError::Overlap(low.iova, region(0x2000).iova);
-    assert_eq!(refuse(&[region(0x2000), over]), DomainError::Regions(overlap));
+    let two = Vec::from([region(0x2000), low]);
+    let error = table.domain_with(GUEST, two, options).unwrap_err();
+    assert_eq!(error, DomainError::Mapping(MapError::Full { limit: 1 }));
     assert!(calls(&table).is_empty());
 }
 

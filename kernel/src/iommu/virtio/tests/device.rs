@@ -47,6 +47,8 @@ pub(crate) struct State {
     pub(crate) bypass_off_before_queues: bool,
     /// As QEMU 7.2: a domain survives with its mappings when its last endpoint attaches elsewhere.
     pub(crate) keeps_domains: bool,
+    /// A MAP at this address finds no memory.
+    pub(crate) refuse_map_at: Option<u64>,
 }
 
 impl State {
@@ -93,6 +95,9 @@ impl State {
         };
         let (start, end) = (request.virt_start.get(), request.virt_end.get());
         let phys = request.phys_start.get();
+        if self.refuse_map_at == Some(start) {
+            return status::NOMEM;
+        }
         if start & 0xfff != 0 || end & 0xfff != 0xfff || phys & 0xfff != 0 || end < start {
             return status::RANGE;
         }
@@ -187,6 +192,7 @@ impl Device {
             started: false,
             bypass_off_before_queues: false,
             keeps_domains: false,
+            refuse_map_at: None,
         })))
     }
 

@@ -70,6 +70,7 @@ proptest! {
                 Call::Map(domain, page, length) => {
                     let done = iommu.map(names[domain], region(page << 12, host(0), length << 12));
                     if done.is_ok() {
+                        prop_assert!(model.places.values().any(|place| *place == names[domain]));
                         let pages = model.domains.get_mut(&names[domain]).unwrap();
                         for offset in 0..length {
                             prop_assert!(pages.insert(page + offset, host(offset)).is_none());
@@ -77,7 +78,7 @@ proptest! {
                     }
                 }
                 Call::Unmap(domain, page, length) => {
-                    if iommu.unmap(names[domain], Iova(page << 12), length << 12).is_ok() {
+                    if iommu.unmap(names[domain], range(page << 12, length << 12)).is_ok() {
                         let pages = model.domains.get_mut(&names[domain]).unwrap();
                         pages.retain(|mapped, _| !(page..page + length).contains(mapped));
                     }
@@ -91,8 +92,12 @@ proptest! {
                 }
                 Call::Quarantine(endpoint) => {
                     let endpoint = ENDPOINTS[endpoint];
-                    if iommu.quarantine(EndpointId(endpoint)).is_ok() {
-                        model.places.remove(&endpoint);
+                    if iommu.quarantine(EndpointId(endpoint)).is_ok()
+                        && let Some(left) = model.places.remove(&endpoint)
+                        && !model.places.values().any(|place| *place == left)
+                    {
+                        // The device forgets a domain with its last endpoint.
+                        model.domains.get_mut(&left).unwrap().clear();
                     }
                 }
             }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::pci::config::{SrIovFault, to_topology};
 use crate::pci::reset::{ResetError, ResetMethod, SavedConfig, alive, reset_function};
-use crate::pci::{NotAssignable, ResetMethods, Topology};
+use crate::pci::{ResetMethods, Topology};
 
 const PORT: &str = "00:05.0";
 const PHYSICAL: &str = "01:00.0";
