@@ -51,6 +51,8 @@ struct Inner {
     failing: BTreeSet<usize>,
     calls: usize,
     next_domain: u32,
+    /// Devices whose close failed.
+    failed_closes: Vec<DeviceId>,
     /// The call that waits until it is let go, and whether it is there.
     gate: Option<(Call, bool)>,
     /// Calls that may fail with their effect do, and only say that they failed.
@@ -151,6 +153,15 @@ impl Recorder {
         self.moved.notify_all();
     }
 
+    /// Forgets that devices are open whose close failed: by the contract of a close they count as closed.
+    pub(crate) fn settle(&self) {
+        let mut inner = self.lock();
+        let closed = core::mem::take(&mut inner.failed_closes);
+        for device in closed {
+            inner.view.opened.remove(&device);
+        }
+    }
+
     fn pass_gate(&self, call: Call) {
         let mut inner = self.lock();
         if inner.gate == Some((call, false)) {
@@ -170,6 +181,9 @@ impl Recorder {
         inner.calls += 1;
         let ok = !inner.failing.contains(&number);
         inner.trace.push((call, ok));
+        if let (false, Call::Close(device)) = (ok, call) {
+            inner.failed_closes.push(device);
+        }
         let unknown = matches!(call, Call::Map(..) | Call::Unmap(..) | Call::Attach(_));
         if ok || inner.fails_late && unknown {
             effect(&mut inner.view);
