@@ -14,7 +14,8 @@
 //! | isolation group | devices that the IOMMU cannot tell apart, or that reach one another without passing it | [`cohort::GroupId`], [`pci::GroupLink`] |
 //! | cohort | the unit of assignment: a connected component of "same set" and "same isolation group" | [`cohort`] |
 //! | owner | who holds a cohort: a guest or the hypervisor | [`Owner`] |
-//! | domain | an I/O address space that an IOMMU enforces; one for each owner, for all its cohorts | [`lease::Domain`] |
+//! | domain | an I/O address space that IOMMUs enforce; one for each owner, for all its cohorts, mapped and unmapped by the rules in [`domain`] | [`lease::Domain`] |
+//! | mediated device | software that looks like a device, and reaches memory through its owner's domain | [`mediated`] |
 //! | quarantine | the deny-all domain, where every device is unless its cohort is open | [`lease::DmaDomains::quarantine`] |
 //! | lease | the proof that an owner holds a whole cohort; dropping it closes the cohort | [`lease::Lease`] |
 //! | handle | one more open of one device by its owner; dropping it closes that, and a lease outlives its handles | [`set::Handle`] |

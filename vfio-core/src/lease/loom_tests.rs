@@ -182,9 +182,14 @@ fn loom_two_cpus_change_one_domain() {
         true
     }
     loom::model(|| {
-        // Leases and domains borrow the table, and loom's threads want what lives for ever.
         let (table, device) = one_device();
-        let table: &'static CohortTable<Platform> = std::boxed::Box::leak(std::boxed::Box::new(table));
+        let kept = Arc::new(table);
+        #[expect(
+            unsafe_code,
+            reason = "loom's threads want what lives for ever, and leaks fail its models"
+        )]
+        // SAFETY: `kept` is dropped after everything that borrows it: the other thread is joined before.
+        let table: &'static CohortTable<Platform> = unsafe { &*core::ptr::from_ref(&*kept) };
         let domain = Arc::new(table.domain(Owner::Hypervisor, Vec::new()).unwrap());
         let plan = table.plan_open(Owner::Hypervisor, &[device], false).unwrap();
         let leases = table.open(&plan, &domain).unwrap();
@@ -196,6 +201,8 @@ fn loom_two_cpus_change_one_domain() {
         let theirs = other.join().unwrap();
         assert!(mine || theirs, "somebody must have had a turn");
         drop(leases);
+        drop(domain);
+        drop(kept);
     });
 }
 
