@@ -11,6 +11,8 @@
 mod error;
 mod session;
 mod shared;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 pub use error::PortalError;
 pub use session::Session;
