@@ -537,7 +537,7 @@ proptest! {
     #[test]
     fn any_complex_gives_a_tree_without_repetitions_among_what_is_good(
         shape in any_complex(),
-        failures in proptest::collection::vec((0..80_usize, 0..=u8::MAX), 0..4),
+        failures in proptest::collection::vec((0..80_usize, 2..=u8::MAX), 0..4),
         garbage in proptest::option::of((0..80_usize, proptest::collection::vec(any::<u8>(), 56))),
     ) {
         let containers = shape.iter().map(|(number, icid, objects)| {
@@ -557,7 +557,6 @@ proptest! {
         let mut portal = Portal::new(mc.portal(0), &mc);
         let result = scan(&mut portal, &WINDOWS);
         prop_assert!(mc.commands() < 2000);
-        // A refusal with the status `Ready` is no answer at all.
         if !portal.out_of_use() {
             prop_assert_eq!(mc.world.borrow().tokens.len(), portal.unclosed() as usize);
         }
