@@ -88,7 +88,7 @@
 //!
 //! # What is not here
 //!
-//! Buses other than PCI; hot plug (a topology does not change once it is checked); bringing a cohort that is out of
+//! Cohorts of buses other than PCI ([`fsl_mc::inventory`] has what they are made of); hot plug (a topology does not change once it is checked); bringing a cohort that is out of
 //! service back; virtual functions together with their physical function (the latter is then not assignable).
 
 #![cfg_attr(not(any(test, loom, feature = "testing")), no_std)]

@@ -169,7 +169,7 @@ impl CommandFilter {
             Some(Typed::ApiVersion(_)) => {}
             Some(Typed::Create(_) | Typed::Destroy(_)) => return Err(refused(None)),
             None if matches!(number, id::GET_CONTAINER_ID | id::GET_FIRMWARE_VERSION) => {}
-            None if number >= id::CLOSE && number != id::CLOSE => return Err(refused(None)),
+            None if number > id::CLOSE => return Err(refused(None)),
             None => {
                 let object = self.tokens.get(&header.token).copied();
                 let object = object.ok_or(CommandRefusal::ForeignToken(header.token))?;

@@ -8,6 +8,10 @@
 //! one's command portal can reset, change, empty and destroy what is inside, and before version 6.5 every reset of the outer
 //! one goes inside. So each [`Nesting`] joins two containers into one cohort. That does not hold for the root: its
 //! portal is the hypervisor's, so that nothing in the root itself can be assigned.
+//!
+//! To make cohorts of it: each [`Member`] is a device of set [`Member::set`] with the one requester [`Member::requester`], each
+//! [`Nesting`] a link of `inner_member` and `outer_member`, and each [`SetReset`] the reset of [`SetId::Dprc`] of its container by
+//! [`reset_container`](super::reset::reset_container). Devices with one requester are one isolation group, of whatever container.
 
 use alloc::vec::Vec;
 

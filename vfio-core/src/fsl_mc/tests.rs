@@ -1,5 +1,10 @@
 //! Sets, groups, pools and resets.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that asks for what is not there should panic"
+)]
+
 use std::string::ToString;
 use std::vec::Vec;
 

@@ -1,5 +1,10 @@
 //! Platform devices against a bus that records, fails, and has lines with a level.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that asks for what is not there should panic"
+)]
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::vec::Vec;

@@ -1,5 +1,10 @@
 //! Open objects: regions, trapped commands, interrupts, and a failure at each step of a close.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that asks for what is not there should panic"
+)]
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::vec::Vec;
