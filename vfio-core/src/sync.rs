@@ -69,6 +69,18 @@ impl<T> Mutex<T> {
             _held: held,
         }
     }
+
+    /// The lock, unless somebody holds it.
+    #[cfg(not(loom))]
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+        self.0.try_lock()
+    }
+
+    /// The lock, unless somebody holds it.
+    #[cfg(loom)]
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+        self.0.try_lock().ok()
+    }
 }
 
 #[cfg(not(loom))]
