@@ -1,10 +1,10 @@
 //! The hypervisor's own tests, on bare metal: one boot, one line for each test that its console names.
 //!
-//! The same as `cargo test -p kernel --target x86_64-unknown-none --test inkernel`, but with names that can be filtered and the
-//! console's tail on failure.
+//! Runs `cargo test -p kernel --target x86_64-unknown-none`, the command of docs/testing.md, and so tests that it works;
+//! but with names that can be filtered and the console's tail on failure.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{ExitCode, Output};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -20,16 +20,26 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// status of a panic.
 const DEATHS: [&str; 5] = ["panic", "overflow", "write-text", "execute-data", "null"];
 
+/// The command: the profile is the one in which the hypervisor itself is built, so that both share what is built.
+const COMMAND: [&str; 7] = [
+    "test",
+    "-p",
+    "kernel",
+    "--target",
+    boot::cargo::TARGET,
+    "--profile",
+    "bare",
+];
+
 fn main() -> ExitCode {
     boot::qemu::process::end_on_signals();
     let built = build();
-    let failed = |error: &anyhow::Error| (Vec::new(), Err(Failed::from(format!("{error:#}"))));
-    let (mut trials, whole) = match built.as_ref().map(|elf| run(elf, "")) {
-        Ok(Ok(outcome)) => (trials(&outcome), whole(&outcome)),
-        Ok(Err(error)) => failed(&error),
-        Err(error) => failed(error),
+    let (mut trials, whole) = match built.as_ref().map(|_| command()) {
+        Ok(Ok(output)) => (trials(&output), whole(&output)),
+        Ok(Err(error)) => (Vec::new(), Err(Failed::from(format!("{error:#}")))),
+        Err(error) => (Vec::new(), Err(Failed::from(format!("{error:#}")))),
     };
-    trials.push(Trial::test("kernel::the_machine_ends_with_success", move || {
+    trials.push(Trial::test("kernel::the_command_ends_with_success", move || {
         whole
     }));
     if let Ok(elf) = built {
@@ -44,16 +54,23 @@ fn main() -> ExitCode {
     machine_tests::run(trials).exit_code()
 }
 
+/// Builds what the command runs; gives the image of the in-kernel tests.
 fn build() -> anyhow::Result<PathBuf> {
     boot::tools::rust_target()?;
     let verb = ["test", "--no-run"];
-    let built = boot::cargo::build(
-        "Building the in-kernel tests",
-        &verb,
-        &["-p", "kernel", "--test", "inkernel"],
-    )?;
+    let built = boot::cargo::build("Building the in-kernel tests", &verb, &["-p", "kernel"])?;
     let found = built.into_iter().find(|(name, _)| name == "inkernel");
     Ok(found.context("cargo built no `inkernel`")?.1)
+}
+
+/// Runs the command, machines and all. The runner of `.cargo/config.toml` bounds each machine.
+fn command() -> anyhow::Result<Output> {
+    let mut cargo = boot::cargo::command();
+    cargo.args(COMMAND).args(["--locked", "--target-dir"]);
+    cargo.arg(boot::cargo::target_folder("bare"));
+    // The runner is a cargo too: it builds where this test was built.
+    cargo.env("CARGO_TARGET_DIR", boot::cargo::target_folder(""));
+    cargo.output().context("cannot start `cargo`")
 }
 
 fn run(elf: &Path, cmdline: &str) -> anyhow::Result<Outcome> {
@@ -86,9 +103,9 @@ fn dies(elf: &Path, how: &str) -> Result<(), Failed> {
 }
 
 /// One trial for each line `test NAME ... ok` or `... FAILED`.
-fn trials(outcome: &Outcome) -> Vec<Trial> {
+fn trials(output: &Output) -> Vec<Trial> {
     let mut trials = Vec::new();
-    for line in &outcome.console {
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
         let Some((name, verdict)) = line
             .strip_prefix("test ")
             .and_then(|rest| rest.split_once(" ... "))
@@ -98,22 +115,38 @@ fn trials(outcome: &Outcome) -> Vec<Trial> {
         let result = if verdict.trim() == "ok" {
             Ok(())
         } else {
-            Err(Failed::from(tail(outcome)))
+            Err(Failed::from(said(output)))
         };
         trials.push(Trial::test(format!("kernel::{name}"), move || result));
     }
     trials
 }
 
-/// The machine ends in order, after at least one test.
-fn whole(outcome: &Outcome) -> Result<(), Failed> {
-    if trials(outcome).is_empty() {
-        return Err(format!("no test ran\n{}", tail(outcome)).into());
+/// Both images ran: the library's, which has no test here and says so, and the in-kernel tests; and all ended in order.
+fn whole(output: &Output) -> Result<(), Failed> {
+    let said_where = String::from_utf8_lossy(&output.stdout).contains("unit tests run on the host");
+    match (trials(output).is_empty(), said_where, output.status.success()) {
+        (false, true, true) => Ok(()),
+        (true, ..) => Err(format!("no test ran\n{}", said(output)).into()),
+        (_, false, _) => Err(format!("the library's own image did not run\n{}", said(output)).into()),
+        (.., false) => Err(format!("it ended with {}\n{}", output.status, said(output)).into()),
     }
-    match outcome.ended.outcome() {
-        Some(Exit::Success) => Ok(()),
-        other => Err(format!("it ended with {other:?} ({:?})\n{}", outcome.ended, tail(outcome)).into()),
-    }
+}
+
+/// The last lines of the command's output, console and errors.
+fn said(output: &Output) -> String {
+    let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    let last = text.iter().flat_map(|text| {
+        let lines: Vec<&str> = text.lines().collect();
+        lines
+            .into_iter()
+            .rev()
+            .take(60)
+            .rev()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    });
+    last.collect::<Vec<_>>().join("\n")
 }
 
 fn tail(outcome: &Outcome) -> String {

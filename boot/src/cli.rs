@@ -132,6 +132,9 @@ fn with_plan(target: Target, mode: Mode) -> anyhow::Result<bool> {
         Some(Iommu::Virtio) => plan.machine.iommu = config::Iommu::Virtio,
         None => {}
     }
+    if let Some(path) = &target.json {
+        writable(path)?;
+    }
     let mut session = Session::new(&plan, mode)?;
     if target.keep {
         eprintln!("The files of this run: {}", session.keep().display());
@@ -155,14 +158,25 @@ fn with_plan(target: Target, mode: Mode) -> anyhow::Result<bool> {
     Ok(outcome.success())
 }
 
+/// Makes sure that `path` can be written before a run whose outcome would otherwise be lost. What is there stays there.
+fn writable(path: &Path) -> anyhow::Result<()> {
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    opened.map(drop).with_context(|| {
+        format!(
+            "cannot write {}; give --json a file that can be written, in a folder that exists",
+            path.display()
+        )
+    })
+}
+
 /// Prints what `mode` asks for.
 fn tell(plan: &Plan, session: &Session, outcome: &Outcome, mode: Mode) -> anyhow::Result<()> {
+    let refused = verdict::refused(plan, &outcome.report);
     match mode {
+        // The problems say all that there is to say.
+        Mode::Check | Mode::Sets if refused.is_some() => {}
         Mode::Run => print!("\n{}", summary::text(outcome)),
         Mode::Check => {
-            if let Some(refused) = verdict::refused(plan, &outcome.report) {
-                return Err(refused.into());
-            }
             if outcome.success() {
                 println!(
                     "{}: nothing wrong; the hypervisor would open everything it names",
@@ -180,6 +194,9 @@ fn tell(plan: &Plan, session: &Session, outcome: &Outcome, mode: Mode) -> anyhow
             };
             print!("\n{}", bench::table(&outcome.report, &[image]));
         }
+    }
+    if let Some(refused) = refused {
+        return Err(refused.into());
     }
     if !outcome.success() && mode != Mode::Run {
         if mode != Mode::Bench {
@@ -207,7 +224,7 @@ fn exec(elf: &Path, arguments: &[String], timeout: u64) -> anyhow::Result<bool> 
     let success = outcome.ended.outcome() == Some(Exit::Success);
     if !success {
         // A test has no summary to send, so only how it ended counts.
-        eprintln!("the machine ended without success: {:?}", outcome.ended);
+        eprintln!("the machine ended without success: {}", outcome.ended);
     }
     Ok(success)
 }

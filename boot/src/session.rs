@@ -66,8 +66,11 @@ pub enum Failure {
     #[error("the hypervisor panicked")]
     Panicked,
     /// QEMU ended without a word from the hypervisor: a triple fault, or QEMU's own error.
-    #[error("the machine ended without an outcome ({0:?}): a triple fault in the hypervisor, or QEMU itself")]
+    #[error("the machine ended without an outcome ({0}): a triple fault in the hypervisor, or QEMU itself")]
     NoOutcome(Ended),
+    /// QEMU ended before the machine ran.
+    #[error("QEMU did not start the machine ({0}); what it says is about [machine] in the configuration")]
+    NotStarted(Ended),
     /// What QEMU said about it.
     #[error("QEMU says: {0}")]
     Qemu(String),
@@ -122,10 +125,7 @@ impl Session {
     /// Where a tool is missing or a build fails.
     pub fn new(plan: &Plan, mode: Mode) -> anyhow::Result<Self> {
         tools::rust_target()?;
-        let (qemu, folder) = (
-            tools::qemu()?,
-            tempfile::Builder::new().prefix("cohort-").tempdir()?,
-        );
+        let (qemu, folder) = (tools::qemu()?, folder()?);
         let lock = cargo::lock(&cargo::target_folder("bare"))?;
         let built = cargo::build(
             "Building the hypervisor",
@@ -165,10 +165,7 @@ impl Session {
     /// # Errors
     /// Where QEMU is missing.
     pub fn bare(plan: &Plan, kernel: &Path) -> anyhow::Result<Self> {
-        let (qemu, folder) = (
-            tools::qemu()?,
-            tempfile::Builder::new().prefix("cohort-").tempdir()?,
-        );
+        let (qemu, folder) = (tools::qemu()?, folder()?);
         let (machine, kernel, cmdline) = (plan.machine.clone(), kernel.to_path_buf(), String::new());
         Ok(Self {
             machine,
@@ -208,7 +205,13 @@ impl Session {
         let total: u64 = self.machine.disks.iter().map(|disk| disk.size).sum();
         let step = (total >= LONG_FILL).then(|| Step::new("Filling the disks"));
         for (disk, path) in self.machine.disks.iter().zip(&disks) {
-            disk::create(disk, path, seed)?;
+            disk::create(disk, path, seed).with_context(|| {
+                format!(
+                    "cannot make the disk `{}` of {} MiB; set TMPDIR to a folder with room for it",
+                    disk.id,
+                    disk.size >> 20
+                )
+            })?;
         }
         drop(step);
         let boot = Boot {
@@ -223,13 +226,13 @@ impl Session {
         let machine = process::run(&self.qemu, &arguments, options.timeout, show)?;
         // A machine that never started wrote no report, which is the same as an empty one.
         let report = Report::read(&std::fs::read(&boot.report).unwrap_or_default());
-        let mut failures = failures(machine.ended, &machine.errors, &report, options.timeout);
-        for (disk, path) in self.machine.disks.iter().zip(&boot.disks) {
-            failures.extend(
-                disk::verify(disk, path, seed, self.writer(disk))
-                    .err()
-                    .map(Failure::Disk),
-            );
+        let started = !machine.console.is_empty() || !report.records.is_empty();
+        let mut failures = failures(machine.ended, started, &machine.errors, &report, options.timeout);
+        // What a run would have written that the user broke off is no finding.
+        let verified = self.machine.disks.iter().zip(&boot.disks);
+        for (disk, path) in verified.filter(|_| machine.ended != Ended::Interrupted) {
+            let writer = self.writer(disk).filter(|_| !report.refused());
+            failures.extend(disk::verify(disk, path, seed, writer).err().map(Failure::Disk));
         }
         Ok(Outcome {
             ended: machine.ended,
@@ -247,15 +250,39 @@ impl Session {
     }
 }
 
+/// A folder for the run's files.
+fn folder() -> anyhow::Result<TempDir> {
+    let made = tempfile::Builder::new().prefix("cohort-").tempdir();
+    made.with_context(|| {
+        format!(
+            "cannot make a folder for the run's files in {}; set TMPDIR to a folder that can be written",
+            std::env::temp_dir().display()
+        )
+    })
+}
+
 /// What the machine's end and its report leave to be desired.
-fn failures(ended: Ended, errors: &[String], report: &Report, timeout: Duration) -> Vec<Failure> {
+fn failures(
+    ended: Ended,
+    started: bool,
+    errors: &[String],
+    report: &Report,
+    timeout: Duration,
+) -> Vec<Failure> {
     let mut out = Vec::new();
+    if ended == Ended::Interrupted {
+        return vec![Failure::Interrupted];
+    }
+    if ended == Ended::QEMU_REFUSED && !started && !errors.is_empty() {
+        out.push(Failure::NotStarted(ended));
+        out.extend(errors.iter().cloned().map(Failure::Qemu));
+        return out;
+    }
     match (ended, ended.outcome()) {
         (_, Some(Exit::Success)) => {}
         (_, Some(Exit::Failure)) => out.push(Failure::Failed),
         (_, Some(Exit::Panic)) => out.push(Failure::Panicked),
         (Ended::Timeout, _) => out.push(Failure::Timeout(timeout)),
-        (Ended::Interrupted, _) => out.push(Failure::Interrupted),
         (ended, None) => out.push(Failure::NoOutcome(ended)),
     }
     if ended.outcome().is_none() {
@@ -296,7 +323,29 @@ mod tests {
     }
 
     fn count(ended: Ended, report: &Report) -> usize {
-        failures(ended, &["qemu: bad".into()], report, Duration::from_secs(1)).len()
+        failures(ended, true, &["qemu: bad".into()], report, Duration::from_secs(1)).len()
+    }
+
+    #[test]
+    fn a_machine_that_qemu_refuses_is_told_from_one_that_died() {
+        let none = Report::default();
+        let count = |status, started, errors: &[String]| {
+            failures(
+                Ended::Exited(status),
+                started,
+                errors,
+                &none,
+                Duration::from_secs(1),
+            )
+        };
+        let bad = ["no such device".into()];
+        assert!(matches!(
+            count(1, false, &bad)[..],
+            [Failure::NotStarted(_), Failure::Qemu(_)]
+        ));
+        for died in [count(0, false, &bad), count(1, true, &bad), count(1, false, &[])] {
+            assert!(matches!(died[0], Failure::NoOutcome(_)), "{died:?}");
+        }
     }
 
     #[test]
@@ -320,12 +369,12 @@ mod tests {
             count(Ended::Exited(Exit::Failure.qemu_status()), &report(true, &[])),
             1
         );
-        for ended in [
-            Ended::Exited(0),
-            Ended::Timeout,
-            Ended::Interrupted,
-            Ended::Killed,
-        ] {
+        assert_eq!(
+            count(Ended::Interrupted, &Report::default()),
+            1,
+            "the user knows why there is no summary"
+        );
+        for ended in [Ended::Exited(0), Ended::Timeout, Ended::Killed] {
             assert_eq!(count(ended, &report(true, &[])), 2, "{ended:?} and QEMU's words");
         }
     }

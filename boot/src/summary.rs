@@ -10,7 +10,8 @@ use crate::session::Outcome;
 /// Blocked accesses that are printed for one guest; the rest is counted.
 const FAULTS_SHOWN: usize = 12;
 
-/// The run as a table a guest, and everything that did not hold.
+/// The run as a table a guest, and everything that did not hold. Refusals are told apart, with the line to change
+/// (`verdict`).
 #[must_use]
 pub fn text(outcome: &Outcome) -> String {
     let mut out = String::new();
@@ -27,15 +28,6 @@ pub fn text(outcome: &Outcome) -> String {
             _ => None,
         });
         guest(&mut out, end, &faults.collect::<Vec<_>>());
-    }
-    for record in records {
-        if let Record::Refusal(refusal) = record {
-            let whom = refusal
-                .guest
-                .as_ref()
-                .map_or(String::new(), |guest| format!(" (guest `{guest}`)"));
-            line(&mut out, format_args!("refused{whom}: {}", refusal.text));
-        }
     }
     if let Some(summary) = outcome.report.summary() {
         let resident = summary.resident_bytes.div_ceil(1024);

@@ -35,7 +35,8 @@ fn problem(plan: &Plan, refusal: &Refusal) -> Problem {
         .filter(|_| !refusal.missing.is_empty())
         .map(|guest| line(guest, refusal));
     let cause = Cause::Kernel {
-        text: refusal.text.clone(),
+        text: refusal.cause().into(),
+        fix: refusal.fix().map(Into::into),
         line,
     };
     Problem::new(cause, guest.map_or(0..0, |guest| guest.devices_at.clone()))
@@ -70,20 +71,31 @@ mod tests {
             folder: ".".into(),
         };
         let plan = Plan::load(source).expect("the host sees nothing wrong");
-        let refusal = Refusal {
+        let half = Refusal {
             guest: Some("a".into()),
             device: "0000:01:00.1".parse().ok(),
             missing: "0000:01:00.0".parse().into_iter().collect(),
-            text: "0000:01:00.1 must come with 0000:01:00.0: both are reset by slot 0000:01:00".into(),
+            text: "0000:01:00.1 must come with 0000:01:00.0: both are reset by slot 0000:01:00; add it"
+                .into(),
+        };
+        let machine = Refusal {
+            guest: None,
+            device: None,
+            missing: Vec::new(),
+            text: "the processor has no SVM; use another".into(),
         };
         assert!(refused(&plan, &Report::default()).is_none());
         let report = Report {
-            records: vec![Record::Refusal(refusal)],
+            records: vec![Record::Refusal(half), Record::Refusal(machine)],
             damaged: 0,
         };
         let refused = refused(&plan, &report).expect("it is refused");
         let shown = refused.render(false);
         assert!(shown.contains("half.toml:6"), "{shown}");
+        assert!(
+            shown.contains("× the processor has no SVM\n  help: use another") && !shown.contains("toml:1"),
+            "no line of the file is to blame: {shown}"
+        );
         assert!(
             shown.contains("write devices = [\"0000:01:00.0\", \"0000:01:00.1\"]"),
             "{shown}"

@@ -60,6 +60,31 @@ fn a_missing_file_and_a_wrong_command_line_say_so() {
 }
 
 #[test]
+fn places_that_cannot_be_written_are_said_before_anything_is_built() {
+    let output = cohort(&["check", "--json", "/nowhere/at/all.json"]);
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        errors.contains("/nowhere/at/all.json") && errors.contains("give --json a file"),
+        "{errors}"
+    );
+    assert!(!errors.contains("Building"), "{errors}");
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cohort"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = write(folder.path(), "image", &elf(&[0xf4], true));
+    let output = command
+        .args(["exec", &image])
+        .env("TMPDIR", "/nowhere/at/all")
+        .output();
+    let errors = text(&output.expect("it starts").stderr);
+    assert!(
+        errors.contains("/nowhere/at/all") && errors.contains("set TMPDIR"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn exec_gives_the_machines_outcome() {
     let folder = tempfile::tempdir().expect("a folder");
     for (outcome, status) in [(Outcome::Success, 0), (Outcome::Failure, 1), (Outcome::Panic, 1)] {
@@ -84,7 +109,7 @@ fn exec_is_bounded() {
     let output = cohort(&["exec", "--timeout", "2", &image]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        text(&output.stderr).contains("Timeout"),
+        text(&output.stderr).contains("its time was up"),
         "{}",
         text(&output.stderr)
     );

@@ -3,13 +3,17 @@
 //! Modules that need the bare machine are behind `cfg(target_os = "none")` where they are declared, here and in the folders
 //! that have both kinds.
 
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(any(not(test), target_os = "none"), no_std)]
+#![cfg_attr(target_os = "none", no_main)]
+// Unit tests run on the host. Built for bare metal they are an image that says so (`kernel/harness`).
+#![cfg(not(all(test, target_os = "none")))]
 
 extern crate alloc;
 
 pub mod acpi;
 pub mod addr;
 pub mod assign;
+pub mod calibration;
 pub mod guest;
 pub mod iommu;
 pub mod memory;

@@ -8,7 +8,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use cohort_abi::report::{Cohort, Device, Record, Refusal};
 use vfio_core::cohort::{CohortId, Cohorts};
-use vfio_core::pci::Bdf;
+use vfio_core::pci::{Bdf, NotAssignable};
 use vfio_core::{DeviceId, cohort};
 
 use crate::pci::Function;
@@ -110,10 +110,18 @@ pub fn refusal(guest: &str, refusal: &cohort::Refusal) -> Refusal {
         .filter_map(|missing| missing.device.pci())
         .collect();
     let add: Vec<String> = missing.iter().map(|bdf| format!("\"{bdf}\"")).collect();
-    let fix = if add.is_empty() {
-        String::new()
-    } else {
-        format!("; add {} to its devices", add.join(", "))
+    let fix = match refusal {
+        R::NotFound(_) => String::from("; `cargo run -- sets` lists what there is"),
+        R::ListedTwice(_) => String::from("; list it once"),
+        R::NotAssignable {
+            reason: NotAssignable::BypassesIommu,
+            ..
+        } => String::from("; in QEMU give it iommu_platform=on (`devices` under [machine])"),
+        R::NotAssignable { .. } => {
+            String::from("; remove it, `cargo run -- sets` lists what can be assigned")
+        }
+        _ if add.is_empty() => String::new(),
+        _ => format!("; add {} to its devices", add.join(", ")),
     };
     Refusal {
         guest: Some(guest.to_string()),
@@ -130,8 +138,7 @@ mod tests {
     use vfio_core::Owner;
     use vfio_core::cohort::{Inventory, Terms};
     use vfio_core::pci::{
-        Acs, AcsCapability, BusRange, Function as CoreFunction, NotAssignable, PortKind, ResetMethods,
-        Topology,
+        Acs, AcsCapability, BusRange, Function as CoreFunction, PortKind, ResetMethods, Topology,
     };
 
     const TERMS: Terms = Terms {

@@ -86,6 +86,8 @@ fn by_file(name: &str, words: &[&str]) -> Result<(), Failed> {
         let run = launch::run(&plan, mode, Change::Nothing)?;
         expect::refused(&run, words)?;
         expect::that(&run, run.refusals().count() > 0, "a record says so too")?;
+        let fixes = run.refusals().all(|refusal| refusal.fix().is_some());
+        expect::that(&run, fixes, "each refusal says what to do")?;
     }
     Ok(())
 }

@@ -71,15 +71,10 @@ impl<T> Mutex<T> {
     }
 
     /// The lock, unless somebody holds it.
-    #[cfg(not(loom))]
     pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
-        self.0.try_lock()
-    }
-
-    /// The lock, unless somebody holds it.
-    #[cfg(loom)]
-    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
-        self.0.try_lock().ok()
+        let inner = try_acquire(&self.inner)?;
+        let held = watch::Held::take(self.rank);
+        Some(Guard { inner, _held: held })
     }
 }
 
@@ -91,6 +86,16 @@ fn acquire<T>(inner: &Inner<T>) -> InnerGuard<'_, T> {
 #[cfg(loom)]
 fn acquire<T>(inner: &Inner<T>) -> InnerGuard<'_, T> {
     inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(not(loom))]
+fn try_acquire<T>(inner: &Inner<T>) -> Option<InnerGuard<'_, T>> {
+    inner.try_lock()
+}
+
+#[cfg(loom)]
+fn try_acquire<T>(inner: &Inner<T>) -> Option<InnerGuard<'_, T>> {
+    inner.try_lock().ok()
 }
 
 impl<T> Deref for Guard<'_, T> {

@@ -141,7 +141,7 @@ pub enum Cause {
     #[error("`{0}` is {ParseBdfError}")]
     Device(String),
     /// One device given twice.
-    #[error("device {device} is given to `{first}` and to `{second}`")]
+    #[error("{}", device_twice(*.device, .first, .second))]
     DeviceTwice {
         /// The device.
         device: Bdf,
@@ -190,6 +190,8 @@ pub enum Cause {
     Kernel {
         /// The hypervisor's words.
         text: String,
+        /// What it says to do, if it says that.
+        fix: Option<String>,
         /// The line to write, if one helps.
         line: Option<String>,
     },
@@ -261,6 +263,7 @@ impl Cause {
             Self::Device(_) => "write segment:bus:device.function in hexadecimal: \"0000:00:04.0\"; \
                                 `cargo run -- sets` lists the machine's devices"
                 .into(),
+            Self::DeviceTwice { first, second, .. } if first == second => "remove one of them".into(),
             Self::DeviceTwice { second, .. } => format!("remove it from the `devices` of `{second}`"),
             Self::TooManyDevices { .. } => "give some of them to another guest".into(),
             Self::SplitTwice(_) => "remove it once".into(),
@@ -279,7 +282,8 @@ impl Cause {
                     .into()
             }
             Self::Kernel { line: Some(line), .. } => format!("write {line}"),
-            Self::Kernel { .. } => "remove the device, or change the machine as the message says".into(),
+            Self::Kernel { fix: Some(fix), .. } => fix.clone(),
+            Self::Kernel { .. } => "change the machine as the message says, or the configuration".into(),
         }
     }
 }
@@ -301,9 +305,25 @@ fn toml_help(message: &str) -> String {
             None => "remove the line; docs/configuration.md lists the keys".into(),
         };
     }
-    match (message.starts_with("missing field"), quoted.next()) {
-        (true, Some(key)) => format!("add a line `{key} = ...`; docs/configuration.md has an example"),
+    if let (true, Some(key)) = (message.starts_with("missing field"), quoted.next()) {
+        return format!("add a line `{key} = ...`; docs/configuration.md has an example");
+    }
+    let wanted = message.rsplit_once("expected ").map_or("", |(_, wanted)| wanted);
+    match wanted {
+        "u32" | "u64" => "write a number without quotes, 0 or more".into(),
+        "a sequence" => "write a list in brackets, also for one: [ ... ]".into(),
+        "a string" => "write text in quotes".into(),
+        "a boolean" => "write true or false, without quotes".into(),
         _ => "docs/configuration.md shows each key with its type".into(),
+    }
+}
+
+/// A device that is given twice, maybe to one guest.
+fn device_twice(device: Bdf, first: &str, second: &str) -> String {
+    if first == second {
+        format!("device {device} is given to `{first}` twice")
+    } else {
+        format!("device {device} is given to `{first}` and to `{second}`")
     }
 }
 

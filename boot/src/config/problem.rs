@@ -30,6 +30,11 @@ impl Problem {
         }
     }
 
+    /// Whether it is about a line of the file: what the hypervisor says of the machine is not.
+    fn has_place(&self) -> bool {
+        !(matches!(self.cause, Cause::Kernel { .. }) && self.at.is_empty())
+    }
+
     /// A contradiction between two places.
     #[must_use]
     pub fn between(cause: Cause, first: Range<usize>, second: Range<usize>) -> Self {
@@ -126,10 +131,13 @@ impl Diagnostic for Shown<'_> {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(self.source)
+        self.problem.has_place().then_some(self.source as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        if !self.problem.has_place() {
+            return None;
+        }
         let label = |text: &str, at: &Range<usize>| LabeledSpan::new_with_span(Some(text.into()), at.clone());
         let other = self.problem.other.as_ref().map(|at| label("first here", at));
         let text = if other.is_some() { "and again here" } else { "here" };

@@ -93,8 +93,16 @@ fn shapes() {
         "cpus = \"1\"",
         4,
         "invalid type",
-        "docs/configuration.md",
+        "a list in brackets",
     );
+    one(
+        "cpus = [1]",
+        "cpus = [-1]",
+        4,
+        "invalid value",
+        "a number without quotes, 0 or more",
+    );
+    one(r#"name = "a""#, "name = 1", 3, "invalid type", "text in quotes");
     one("cpus = [1]", "cpus = [1 2]", 4, "", "docs/configuration.md");
 }
 
@@ -207,6 +215,13 @@ fn devices() {
         16,
         message,
         "remove it from the `devices` of `b`",
+    );
+    one(
+        "\"0000:00:03.0\"",
+        "\"0000:00:03.0\", \"00:03.0\"",
+        16,
+        "0000:00:03.0 is given to `b` twice",
+        "remove one of them",
     );
     one(
         "0000:00:03.0",

@@ -49,12 +49,26 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// The status with which QEMU ends when it cannot make the machine.
+    pub const QEMU_REFUSED: Self = Self::Exited(1);
+
     /// What the machine said through its exit port, if it did.
     #[must_use]
     pub fn outcome(self) -> Option<Outcome> {
         match self {
             Self::Exited(status) if status & 1 == 1 => Outcome::from_byte(u8::try_from(status >> 1).ok()?),
             _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "QEMU's exit status was {status}"),
+            Self::Killed => f.write_str("a signal ended QEMU"),
+            Self::Timeout => f.write_str("its time was up"),
+            Self::Interrupted => f.write_str("interrupted"),
         }
     }
 }
@@ -146,7 +160,12 @@ pub fn run(
         }
     }
     let status = child.0.wait().context("cannot wait for QEMU")?;
-    machine.ended = status.code().map_or(Ended::Killed, Ended::Exited);
+    // A terminal sends its signal to QEMU as well, which may be faster.
+    machine.ended = if interrupted() {
+        Ended::Interrupted
+    } else {
+        status.code().map_or(Ended::Killed, Ended::Exited)
+    };
     Ok(machine)
 }
 

@@ -25,6 +25,14 @@ impl Report {
         report
     }
 
+    /// Whether the hypervisor refused, and so started no guest.
+    #[must_use]
+    pub fn refused(&self) -> bool {
+        self.records
+            .iter()
+            .any(|record| matches!(record, Record::Refusal(_)))
+    }
+
     /// The last summary, if one came.
     #[must_use]
     pub fn summary(&self) -> Option<&report::Summary> {

@@ -74,8 +74,22 @@ pub struct Refusal {
     pub device: Option<Bdf>,
     /// Devices that would have to be listed beside it.
     pub missing: Vec<Bdf>,
-    /// The cause and the fix, for people.
+    /// The cause and the fix, for people: what to do comes after the last `; `.
     pub text: String,
+}
+
+impl Refusal {
+    /// Why it is refused.
+    #[must_use]
+    pub fn cause(&self) -> &str {
+        self.text.rsplit_once("; ").map_or(&self.text, |(cause, _)| cause)
+    }
+
+    /// What to do about it, if the hypervisor knows.
+    #[must_use]
+    pub fn fix(&self) -> Option<&str> {
+        self.text.rsplit_once("; ").map(|(_, fix)| fix)
+    }
 }
 
 /// How a guest ended and what it did.

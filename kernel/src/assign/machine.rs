@@ -22,7 +22,7 @@ pub enum TakeOverError {
     /// There is no IOMMU.
     #[error(
         "the machine has no IOMMU that Cohort can drive (ACPI has no VIOT that names a virtio-iommu); \
-         in QEMU add -device virtio-iommu-pci, or take the devices out of the configuration"
+         in QEMU add -device virtio-iommu-pci (iommu = \"virtio\" under [machine]), or take the devices out of the configuration"
     )]
     NoIommu,
     /// VIOT names a function that is not there.

@@ -1,6 +1,7 @@
 //! Time: the time-stamp counter, calibrated once against the PIT.
 #![expect(unsafe_code, reason = "reads the time-stamp counter and programs the PIT")]
 
+use crate::calibration::{Span, measure};
 use core::sync::atomic::{AtomicU64, Ordering};
 use x86_64::instructions::port::Port;
 
@@ -56,15 +57,23 @@ pub fn untimed_delay(us: u64) {
     }
 }
 
-/// Measures the counter over 10 ms of PIT channel 2. Returns whether the PIT answered.
+/// Measures the counter over 10 ms of PIT channel 2, again where this CPU was held up. Returns whether the PIT answered.
 pub fn calibrate() -> bool {
     let start = ticks();
-    let done = measure();
+    let khz = measure(|| Some((pit()?, ())))
+        .map(|(span, ())| u128::from(span.most()) * u128::from(PIT_HZ) / u128::from(PIT_TICKS) / 1000);
     WAITED.fetch_add(ticks().wrapping_sub(start), Ordering::Relaxed);
-    done
+    match khz.map(u64::try_from) {
+        Some(Ok(khz)) if khz > 0 => {
+            KHZ.store(khz, Ordering::Relaxed);
+            true
+        }
+        _ => false,
+    }
 }
 
-fn measure() -> bool {
+/// [`PIT_TICKS`] of the PIT by the counter; `None` where it does not answer.
+fn pit() -> Option<Span> {
     let mut control = Port::<u8>::new(0x43);
     let mut channel = Port::<u8>::new(0x42);
     let mut gate = Port::<u8>::new(0x61);
@@ -75,21 +84,21 @@ fn measure() -> bool {
         control.write(0xb0);
         channel.write(PIT_TICKS as u8);
         channel.write((PIT_TICKS >> 8) as u8);
+        let before = ticks();
         gate.write(off | 1);
-        ticks()
+        (before, ticks())
     };
+    let mut before = start.1;
     for _ in 0..GATE_POLLS {
         // SAFETY: reads the gate's output, bit 5.
-        if unsafe { gate.read() } & 0x20 != 0 {
-            let khz = (ticks() - start) * PIT_HZ / u64::from(PIT_TICKS) / 1000;
-            if khz > 0 {
-                KHZ.store(khz, Ordering::Relaxed);
-                return true;
-            }
-            return false;
+        let done = unsafe { gate.read() } & 0x20 != 0;
+        let now = ticks();
+        if done {
+            return Some(Span::new(start, (before, now)));
         }
+        before = now;
     }
-    false
+    None
 }
 
 /// The time-stamp counter as a clock.

@@ -1,8 +1,8 @@
 //! The local APIC of the running CPU, in xAPIC mode (AMD64 manual, volume 2, chapter 16).
 #![expect(unsafe_code, reason = "memory-mapped registers")]
 
-use super::{CpuIndex, MAX_CPUS};
-
+use super::{CpuIndex, MAX_CPUS, clock};
+use crate::calibration::{Span, measure};
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use spec::lapic::register::{
     EOI, ICR_HIGH, ICR_LOW, ID, LVT_ERROR, LVT_LINT0, LVT_LINT1, LVT_TIMER, SPURIOUS, TIMER_CURRENT,
@@ -112,23 +112,30 @@ pub(super) fn startup(to: u8, page: u8) -> bool {
     )
 }
 
-/// Measures the timer against the time-stamp counter over 1 ms, or what it has become when somebody interrupts.
+/// Measures the timer against the time-stamp counter over 1 ms, or what it has become when somebody interrupts; again where
+/// it is not known when the timer was read.
 pub fn calibrate_timer() {
     write(LVT_TIMER, LVT_MASKED | u32::from(TIMER_VECTOR));
-    write(TIMER_INITIAL, u32::MAX);
-    let start = super::clock::ticks();
-    super::clock::delay(1000);
-    let count = u32::MAX - read(TIMER_CURRENT);
-    let took = super::clock::ticks().wrapping_sub(start).max(1);
-    let per_10ms = u128::from(count) * u128::from(super::clock::khz()) * 10 / u128::from(took);
-    TIMER_RATE.store(u32::try_from(per_10ms).unwrap_or(u32::MAX), Ordering::Relaxed);
+    let measured = measure(|| {
+        let before = clock::ticks();
+        write(TIMER_INITIAL, u32::MAX);
+        let start = (before, clock::ticks());
+        clock::delay(1000);
+        let before = clock::ticks();
+        let count = u32::MAX - read(TIMER_CURRENT);
+        Some((Span::new(start, (before, clock::ticks())), count))
+    });
+    if let Some((span, count)) = measured {
+        let per_10ms = u128::from(count) * u128::from(clock::khz()) * 10 / u128::from(span.most().max(1));
+        TIMER_RATE.store(u32::try_from(per_10ms).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
     write(TIMER_INITIAL, 0);
 }
 
 /// Has [`TIMER_VECTOR`] come once, `ticks` of the time-stamp counter from now (at most about 4 s ahead).
 pub fn arm_timer(ticks: u64) {
     let rate = u64::from(TIMER_RATE.load(Ordering::Relaxed));
-    let per_10ms = super::clock::khz().saturating_mul(10).max(1);
+    let per_10ms = clock::khz().saturating_mul(10).max(1);
     let count =
         (u128::from(ticks) * u128::from(rate) / u128::from(per_10ms)).clamp(1, u128::from(u32::MAX)) as u32;
     write(LVT_TIMER, u32::from(TIMER_VECTOR));

@@ -31,13 +31,15 @@ pub enum Problem {
     )]
     Cmdline,
     /// No CPU, or more than one.
-    #[error("{0} CPUs are given; this version runs guests of one CPU, write cpus = [N]")]
+    #[error("{0} CPUs are given; this version runs guests of one CPU; write cpus = [N]")]
     CpuCount(usize),
     /// CPU 0.
     #[error("CPU 0 is the hypervisor's; give the guest another")]
     CpuZero,
     /// A CPU that is not there.
-    #[error("CPU {cpu} is not there or did not start; the machine has {have}")]
+    #[error(
+        "CPU {cpu} is not there or did not start; the machine has {have}; give the guest a lower one, or raise `cpus` under [machine]"
+    )]
     CpuAbsent {
         /// Which.
         cpu: u32,

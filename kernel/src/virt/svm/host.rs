@@ -14,13 +14,17 @@ use x86_64::registers::model_specific::Msr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SvmError {
     /// CPUID does not have it.
-    #[error("the processor has no SVM (AMD-V); in QEMU use `-cpu EPYC,+svm,+npt`")]
+    #[error(
+        "the processor has no SVM (AMD-V); in QEMU use `-cpu EPYC,+svm,+npt` (cpu = \"EPYC,+svm,+npt\" under [machine])"
+    )]
     Absent,
     /// The firmware forbids it.
     #[error("SVM is disabled by the firmware (VM_CR.SVMDIS); enable it in the firmware's setup")]
     Disabled,
     /// No nested paging.
-    #[error("the processor's SVM has no nested paging; in QEMU use `-cpu EPYC,+svm,+npt`")]
+    #[error(
+        "the processor's SVM has no nested paging; in QEMU use `-cpu EPYC,+svm,+npt` (cpu = \"EPYC,+svm,+npt\" under [machine])"
+    )]
     NoNestedPaging,
 }
 
