@@ -89,7 +89,8 @@
 //! # What is not here
 //!
 //! Buses other than PCI; hot plug (a topology does not change once it is checked); bringing a cohort that is out of
-//! service back; virtual functions together with their physical function (the latter is then not assignable).
+//! service back; turning virtual functions on (those that are on are found, and their physical function is then not
+//! assignable).
 
 #![cfg_attr(not(any(test, loom, feature = "testing")), no_std)]
 
