@@ -134,10 +134,12 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
         logged(self.functions.with(bdf, work).and_then(|done| done))
     }
 
-    /// Has the function's registers answer. Functions without memory BARs may hardwire the bit to zero.
+    /// Has the function's registers answer. Functions without memory BARs may hardwire the bit to zero, and virtual
+    /// functions do: their physical function has a bit for all of them.
     fn decode(&self, function: &Function) -> Result<(), Fault> {
         let obeyed = pci::set_memory_decode(&self.config, function.bdf, true);
-        if obeyed || !function.bars.iter().any(pci::Bar::is_memory) {
+        let has_bit = function.physical_function.is_none() && function.bars.iter().any(pci::Bar::is_memory);
+        if obeyed || !has_bit {
             Ok(())
         } else {
             Err(Fault::Rejected)

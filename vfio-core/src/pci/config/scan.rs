@@ -163,67 +163,9 @@ pub fn scan(config: &impl ConfigAccess, windows: &[SegmentWindow]) -> Scan {
             }
         }
     }
-    let virtual_functions = virtual_functions(config, windows, &mut scan);
+    let virtual_functions = sriov::find(config, windows, &mut scan);
     scan.functions.extend(virtual_functions);
     scan
-}
-
-/// The virtual functions that are on. A physical function whose claims cannot be true, or of whose virtual functions one
-/// is not there, is given to nobody, and neither is what is not listed: no requester id but a listed one reaches memory.
-fn virtual_functions(
-    config: &impl ConfigAccess,
-    windows: &[SegmentWindow],
-    scan: &mut Scan,
-) -> Vec<Function> {
-    let mut listed: Vec<Function> = Vec::new();
-    let (problems, functions) = (&mut scan.problems, &scan.functions);
-    let mut unlisted: Vec<(Bdf, NotAssignable)> = Vec::new();
-    for physical in functions {
-        let above = functions.iter().find(|above| Some(above.bdf) == physical.parent);
-        let parent = above.map(|above| (above.bdf, above.kind));
-        let window = windows.iter().find(|window| {
-            window.segment == physical.bdf.segment()
-                && (window.bus_start..=window.bus_end).contains(&physical.bdf.bus())
-        });
-        let below_bridge = above.and_then(|above| above.buses).map(|buses| buses.subordinate);
-        let last = below_bridge.or(window.map(|window| window.bus_end));
-        let claimed = sriov::list(physical, last.unwrap_or(physical.bdf.bus()), functions, &listed);
-        let claimed = claimed.unwrap_or_else(|fault| {
-            let kind = ProblemKind::VirtualFunctions(fault);
-            problems.push(Problem {
-                function: physical.bdf,
-                kind,
-            });
-            unlisted.push((physical.bdf, NotAssignable::Malformed));
-            Vec::new()
-        });
-        for virtual_function in claimed {
-            let bdf = virtual_function.bdf;
-            let registers = Registers::new(config, bdf);
-            let endpoint = registers.u8(header::HEADER_TYPE) & !MULTI_FUNCTION == 0;
-            if endpoint && registers.u32(header::CLASS_REVISION) != u32::MAX {
-                let mut function = describe(config, bdf, parent, Some(virtual_function), problems);
-                if !function.kind.is_endpoint() {
-                    function.kind = physical.kind;
-                }
-                listed.push(function);
-            } else {
-                let kind = ProblemKind::NotVirtual {
-                    physical: physical.bdf,
-                };
-                problems.push(Problem { function: bdf, kind });
-                unlisted.push((physical.bdf, NotAssignable::HasVirtualFunctions));
-            }
-        }
-    }
-    for (bdf, reason) in unlisted {
-        for function in &mut scan.functions {
-            if function.bdf == bdf {
-                function.not_assignable.get_or_insert(reason);
-            }
-        }
-    }
-    listed
 }
 
 /// Whether a function is at `bdf`; if so, whether its slot has more.
@@ -280,7 +222,7 @@ fn follow(
 }
 
 /// Decodes the function at `bdf`; what a virtual function does not say of itself is in `given`.
-fn describe(
+pub(super) fn describe(
     config: &impl ConfigAccess,
     bdf: Bdf,
     parent: Option<(Bdf, PortKind)>,

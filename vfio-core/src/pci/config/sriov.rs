@@ -5,9 +5,10 @@
 //! the addresses of somebody else's functions. Virtual functions are listed where somebody has turned them on.
 
 use super::bar::{self, Bar};
+use super::scan::{Problem, ProblemKind, Scan, SegmentWindow, describe};
 use super::{ConfigAccess, Function, Registers};
-use crate::pci::spec::sriov;
-use crate::pci::{Bdf, BusRange};
+use crate::pci::spec::{MULTI_FUNCTION, header, sriov};
+use crate::pci::{Bdf, BusRange, NotAssignable};
 use alloc::vec::Vec;
 
 /// Virtual functions that are listed in a machine: a function may claim 65535, each of which takes memory.
@@ -101,6 +102,60 @@ pub(super) fn decode<C: ConfigAccess>(registers: &Registers<'_, C>, offset: u16)
     }
 }
 
+/// The virtual functions that are on. A physical function whose claims cannot be true, or of whose virtual functions one
+/// is not there, is given to nobody, and neither is what is not listed: no requester id but a listed one reaches memory.
+pub(super) fn find(config: &impl ConfigAccess, windows: &[SegmentWindow], scan: &mut Scan) -> Vec<Function> {
+    let mut listed: Vec<Function> = Vec::new();
+    let (problems, functions) = (&mut scan.problems, &scan.functions);
+    let mut unlisted: Vec<(Bdf, NotAssignable)> = Vec::new();
+    for physical in functions {
+        let above = functions.iter().find(|above| Some(above.bdf) == physical.parent);
+        let parent = above.map(|above| (above.bdf, above.kind));
+        let window = windows.iter().find(|window| {
+            window.segment == physical.bdf.segment()
+                && (window.bus_start..=window.bus_end).contains(&physical.bdf.bus())
+        });
+        let below_bridge = above.and_then(|above| above.buses).map(|buses| buses.subordinate);
+        let last = below_bridge.or(window.map(|window| window.bus_end));
+        let claimed = list(physical, last.unwrap_or(physical.bdf.bus()), functions, &listed);
+        let claimed = claimed.unwrap_or_else(|fault| {
+            let kind = ProblemKind::VirtualFunctions(fault);
+            problems.push(Problem {
+                function: physical.bdf,
+                kind,
+            });
+            unlisted.push((physical.bdf, NotAssignable::Malformed));
+            Vec::new()
+        });
+        for virtual_function in claimed {
+            let bdf = virtual_function.bdf;
+            let registers = Registers::new(config, bdf);
+            let endpoint = registers.u8(header::HEADER_TYPE) & !MULTI_FUNCTION == 0;
+            if endpoint && registers.u32(header::CLASS_REVISION) != u32::MAX {
+                let mut function = describe(config, bdf, parent, Some(virtual_function), problems);
+                if !function.kind.is_endpoint() {
+                    function.kind = physical.kind;
+                }
+                listed.push(function);
+            } else {
+                let kind = ProblemKind::NotVirtual {
+                    physical: physical.bdf,
+                };
+                problems.push(Problem { function: bdf, kind });
+                unlisted.push((physical.bdf, NotAssignable::HasVirtualFunctions));
+            }
+        }
+    }
+    for (bdf, reason) in unlisted {
+        for function in &mut scan.functions {
+            if function.bdf == bdf {
+                function.not_assignable.get_or_insert(reason);
+            }
+        }
+    }
+    listed
+}
+
 /// A virtual function as its physical function describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct VirtualFunction {
@@ -112,7 +167,7 @@ pub(super) struct VirtualFunction {
 
 /// The virtual functions of `physical` that are on, if they can all be where it says; `last` is the last bus that can be
 /// reached where it is, and `others` are all functions that were found.
-pub(super) fn list(
+fn list(
     physical: &Function,
     last: u8,
     others: &[Function],

@@ -24,6 +24,7 @@ mod intx;
 mod power;
 mod scope;
 mod set_reset;
+mod set_table;
 mod table;
 #[cfg(all(test, not(loom)))]
 mod tests;

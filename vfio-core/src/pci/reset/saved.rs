@@ -52,7 +52,7 @@ impl SavedConfig {
         alive(config, function).map(|()| saved)
     }
 
-    /// Whether the function decoded memory when this was read.
+    /// The command register when this was read.
     #[must_use]
     pub const fn command(&self) -> Command {
         self.command
