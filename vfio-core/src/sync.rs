@@ -34,16 +34,4 @@ impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> Guard<'_, T> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-
-    /// The lock, unless somebody holds it.
-    #[cfg(not(loom))]
-    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
-        self.0.try_lock()
-    }
-
-    /// The lock, unless somebody holds it.
-    #[cfg(loom)]
-    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
-        self.0.try_lock().ok()
-    }
 }
