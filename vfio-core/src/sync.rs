@@ -69,13 +69,6 @@ impl<T> Mutex<T> {
             _held: held,
         }
     }
-
-    /// The lock, unless somebody holds it.
-    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
-        let inner = try_acquire(&self.inner)?;
-        let held = watch::Held::take(self.rank);
-        Some(Guard { inner, _held: held })
-    }
 }
 
 #[cfg(not(loom))]
@@ -86,16 +79,6 @@ fn acquire<T>(inner: &Inner<T>) -> InnerGuard<'_, T> {
 #[cfg(loom)]
 fn acquire<T>(inner: &Inner<T>) -> InnerGuard<'_, T> {
     inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-#[cfg(not(loom))]
-fn try_acquire<T>(inner: &Inner<T>) -> Option<InnerGuard<'_, T>> {
-    inner.try_lock()
-}
-
-#[cfg(loom)]
-fn try_acquire<T>(inner: &Inner<T>) -> Option<InnerGuard<'_, T>> {
-    inner.try_lock().ok()
 }
 
 impl<T> Deref for Guard<'_, T> {

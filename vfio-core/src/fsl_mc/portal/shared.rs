@@ -2,15 +2,16 @@
 
 use core::ops::{Deref, DerefMut};
 
+use spin::{Mutex, MutexGuard};
+
 use super::{Portal, PortalError, PortalRegisters};
 use crate::clock::{Clock, MILLISECOND};
-use crate::sync::{Guard, Mutex};
 
 /// Between two looks whether the portal is free.
 const POLL: u64 = MILLISECOND / 10;
 
 /// A portal that several devices use. Whoever has it may wait for the complex with it, so that the others do not spin on
-/// a lock but look again, for as long as one command may take.
+/// a lock but look again, for as long as one command may take. That is why it is none of the locks of `sync`.
 pub struct SharedPortal<R, C> {
     portal: Mutex<Portal<R, C>>,
     clock: C,
@@ -18,7 +19,7 @@ pub struct SharedPortal<R, C> {
 }
 
 /// The portal, until this is dropped.
-pub struct PortalGuard<'p, R, C>(Guard<'p, Portal<R, C>>);
+pub struct PortalGuard<'p, R, C>(MutexGuard<'p, Portal<R, C>>);
 
 impl<R: PortalRegisters, C: Clock + Clone> SharedPortal<R, C> {
     /// `portal`, to be shared.
