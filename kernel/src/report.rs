@@ -78,7 +78,7 @@ fn split(cohorts: &Cohorts, device: &cohort::Device) -> Vec<String> {
     let cuts = cohorts.cuts_of(device.id);
     if device.split_unsafe && cuts.is_empty() {
         return Vec::from([format!(
-            "split-unsafe does nothing for {}: nothing joins it to an isolation group",
+            "split-unsafe does nothing for {}: no missing ACS joins it to others",
             device.id
         )]);
     }
