@@ -10,6 +10,7 @@ extern crate alloc;
 pub mod acpi;
 pub mod addr;
 pub mod assign;
+pub mod checksum;
 pub mod clock;
 pub mod guest;
 pub mod iommu;
@@ -29,5 +30,7 @@ pub mod discovery;
 pub mod entry;
 #[cfg(target_os = "none")]
 pub mod start;
+#[cfg(target_os = "none")]
+pub mod steps;
 #[cfg(target_os = "none")]
 pub mod survey;

@@ -6,6 +6,7 @@ use crate::discovery::Machine;
 use crate::partition::plan::owner_of;
 use crate::report;
 use crate::start::Refused;
+use crate::steps;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -34,6 +35,7 @@ pub fn take(mut machine: Machine, config: &Config) -> Result<Option<&'static Tab
     if machine.acpi.viot.is_some() || needed.is_some() {
         match take_over(machine) {
             Ok((topology, table)) => {
+                steps::done("IOMMU, cohorts");
                 let table: &'static Table = Box::leak(Box::new(table));
                 let (cohorts, functions) = (table.cohorts(), table.platform().functions());
                 let state = |id| {

@@ -108,6 +108,14 @@ impl GuestMemory {
         Ok(())
     }
 
+    /// Whether all of a range is RAM.
+    ///
+    /// # Errors
+    /// [`MemoryError::Outside`].
+    pub fn check(&self, gpa: GuestPhys, bytes: usize) -> Result<(), MemoryError> {
+        self.locate(gpa, bytes, false).map(|_| ())
+    }
+
     /// Fills RAM with zeros.
     ///
     /// # Errors

@@ -7,9 +7,10 @@
 use super::regions::{Kind, Region};
 use crate::addr::HostPhys;
 use alloc::alloc::{Layout, alloc_zeroed};
+use alloc::vec::Vec;
 use spin::Mutex;
 use x86_64::registers::control::{Cr3, Cr3Flags};
-use x86_64::structures::paging::mapper::{MapToError, MappedFrame, TranslateResult, UnmapError};
+use x86_64::structures::paging::mapper::{MapToError, TranslateResult, UnmapError};
 use x86_64::structures::paging::page::PageSize;
 use x86_64::structures::paging::{
     FrameAllocator, Mapper, OffsetPageTable, Page, PageTable, PageTableFlags as Flags, PhysFrame, Size2MiB,
@@ -34,6 +35,9 @@ pub const LIMIT: u64 = 1 << 46;
 
 const SMALL: u64 = 4 << 10;
 const LARGE: u64 = 2 << 20;
+const HUGE: u64 = 1 << 30;
+const ENTRIES: u64 = 512;
+const TABLE: Flags = Flags::PRESENT.union(Flags::WRITABLE);
 const DATA: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::NO_EXECUTE);
 const DEVICE: Flags = DATA.union(Flags::NO_CACHE).union(Flags::WRITE_THROUGH);
 const TEXT: Flags = Flags::PRESENT;
@@ -78,60 +82,100 @@ pub fn image() -> Region {
     }
 }
 
-/// Builds the tables for `memory` and loads them.
+/// Builds the tables for `memory` and loads them: a gigabyte in one page where nothing in it differs and the
+/// processor has such pages, else pieces of 2 MiB, and single pages around the image and at the bottom.
 ///
 /// # Errors
 /// [`PagingError`]; the boot tables stay loaded.
 pub fn init(memory: &[Region]) -> Result<(), PagingError> {
-    let root = HeapFrames
-        .allocate_frame()
-        .ok_or(PagingError::Memory)?
-        .start_address();
-    // SAFETY: the frame is fresh, zeroed, owned by nobody else, and mapped one to one by the boot tables.
-    let mut tables =
-        unsafe { OffsetPageTable::new(&mut *(root.as_u64() as *mut PageTable), VirtAddr::zero()) };
-    let ram_top = memory
+    let usable: Vec<(u64, u64)> = memory
         .iter()
-        .filter(|r| r.kind == Kind::Usable)
-        .map(|r| r.end)
-        .max()
-        .unwrap_or(0);
+        .filter(|region| region.kind == Kind::Usable)
+        .map(|region| (region.start, region.end))
+        .collect();
+    let ram_top = usable.iter().map(|(_, end)| *end).max().unwrap_or(0);
     let top = ram_top.max(4 << 30).next_multiple_of(LARGE).min(LIMIT);
     let image = image();
-    let usable: alloc::vec::Vec<&Region> = memory.iter().filter(|r| r.kind == Kind::Usable).collect();
-    let mut at = 0;
-    while at < top {
-        let usable = usable.iter().any(|r| r.start < at + LARGE && at < r.end);
-        let flags = if usable || at == 0 { DATA } else { DEVICE };
-        if at == 0 || (at < image.end && image.start < at + LARGE) {
-            for page in (at..at + LARGE).step_by(SMALL as usize) {
-                if page != 0 {
-                    map::<Size4KiB>(&mut tables, page, flags)?;
+    let features = raw_cpuid::CpuId::new().get_extended_processor_and_feature_identifiers();
+    let huge_pages = features.is_some_and(|features| features.has_1gib_pages());
+    let met = |at: u64, size: u64| usable.iter().any(|(start, end)| *start < at + size && at < *end);
+    let split = |at: u64, size: u64| at == 0 || (at < image.end && image.start < at + size);
+    let rights = |usable: bool| if usable { DATA } else { DEVICE };
+
+    let root = table()?;
+    let mut third = root;
+    for gigabyte in (0..top).step_by(HUGE as usize) {
+        let at = index(gigabyte, HUGE);
+        if at == 0 {
+            third = table()?;
+            set(root, index(gigabyte, HUGE * ENTRIES), third, TABLE);
+        }
+        let whole = usable
+            .iter()
+            .any(|(start, end)| *start <= gigabyte && gigabyte + HUGE <= *end);
+        let uniform = whole || !met(gigabyte, HUGE);
+        if huge_pages && uniform && !split(gigabyte, HUGE) {
+            set(third, at, gigabyte, rights(whole) | Flags::HUGE_PAGE);
+            continue;
+        }
+        let second = table()?;
+        set(third, at, second, TABLE);
+        for piece in (gigabyte..top.min(gigabyte + HUGE)).step_by(LARGE as usize) {
+            let flags = rights(piece == 0 || met(piece, LARGE));
+            if split(piece, LARGE) {
+                let first = table()?;
+                set(second, index(piece, LARGE), first, TABLE);
+                for page in (piece..piece + LARGE).step_by(SMALL as usize) {
+                    if let Some(flags) = rights_of_page(page, flags) {
+                        set(first, index(page, SMALL), page, flags);
+                    }
                 }
+            } else {
+                set(second, index(piece, LARGE), piece, flags | Flags::HUGE_PAGE);
             }
-        } else {
-            map::<Size2MiB>(&mut tables, at, flags)?;
-        }
-        at += LARGE;
-    }
-    let parts = [
-        (&raw const __text_start as u64, &raw const __text_end as u64, TEXT),
-        (
-            &raw const __rodata_start as u64,
-            &raw const __rodata_end as u64,
-            RODATA,
-        ),
-    ];
-    for (start, end, flags) in parts {
-        for page in (start..end).step_by(SMALL as usize) {
-            protect(&mut tables, page, flags)?;
         }
     }
-    unmap(&mut tables, &raw const __boot_stack_guard as u64)?;
+    // SAFETY: the frame is owned by nobody else and mapped one to one, by the boot tables and by itself.
+    let tables = unsafe { OffsetPageTable::new(&mut *(root as *mut PageTable), VirtAddr::zero()) };
     // SAFETY: the tables map the running text, the data and the stack as they are used.
-    unsafe { Cr3::write(PhysFrame::containing_address(root), Cr3Flags::empty()) };
+    unsafe {
+        Cr3::write(
+            PhysFrame::containing_address(PhysAddr::new(root)),
+            Cr3Flags::empty(),
+        );
+    };
     *TABLES.lock() = Some(tables);
     Ok(())
+}
+
+/// A fresh table's address.
+fn table() -> Result<u64, PagingError> {
+    let frame = HeapFrames.allocate_frame().ok_or(PagingError::Memory)?;
+    Ok(frame.start_address().as_u64())
+}
+
+/// Which entry of its table leads to `at`, where each stands for `span` bytes.
+const fn index(at: u64, span: u64) -> u64 {
+    at / span % ENTRIES
+}
+
+/// Writes an entry of a table that [`table`] gave; `at` is below 512.
+fn set(table: u64, at: u64, to: u64, flags: Flags) {
+    // SAFETY: a table of ours, mapped one to one, and an index from `index`; no reference to it exists yet.
+    unsafe { *(table as *mut u64).add(at as usize) = to | flags.bits() };
+}
+
+/// The rights of one page of a piece whose rest has `rest`; none for page 0 and the guard below the stack.
+fn rights_of_page(page: u64, rest: Flags) -> Option<Flags> {
+    if page == 0 || page == &raw const __boot_stack_guard as u64 {
+        None
+    } else if (&raw const __text_start as u64..&raw const __text_end as u64).contains(&page) {
+        Some(TEXT)
+    } else if (&raw const __rodata_start as u64..&raw const __rodata_end as u64).contains(&page) {
+        Some(RODATA)
+    } else {
+        Some(rest)
+    }
 }
 
 /// Physical address of the root table.
@@ -191,11 +235,7 @@ pub fn set_executable(at: u64, executable: bool) -> Result<(), PagingError> {
 #[must_use]
 pub fn rights(at: u64) -> Option<Flags> {
     match TABLES.lock().as_ref()?.translate(VirtAddr::new(at)) {
-        TranslateResult::Mapped {
-            frame: MappedFrame::Size4KiB(_) | MappedFrame::Size2MiB(_),
-            flags,
-            ..
-        } => Some(flags),
+        TranslateResult::Mapped { flags, .. } => Some(flags),
         _ => None,
     }
 }

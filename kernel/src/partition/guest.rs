@@ -11,6 +11,7 @@ use crate::guest::loader::{self, BootParameters, LoadError};
 use crate::guest::policy::direct_msrs;
 use crate::guest::{GuestEnd, GuestMemory, MemoryError};
 use crate::pci::Function;
+use crate::steps;
 use crate::survey::Table;
 use crate::virt::nested::{MapError, NestedTables};
 use crate::virt::svm::{EntryState, Features, IoPermissions, MsrPermissions, SvmVcpu};
@@ -85,12 +86,15 @@ impl Partition {
             None => Vec::new(),
         };
         let assigned = AssignedFunctions::new(backend::config(table), &functions, 1)?;
+        steps::done("bus of the guest");
         memory.wipe();
+        steps::done("wiping");
         let parameters = BootParameters {
             command_line: &config.cmdline,
             cpus: 1,
         };
         let entry = loader::load(ready.image, parameters, &memory)?;
+        steps::done("loading");
         let mut tables = NestedTables::new(HeapFrames, features.page1g)?;
         for region in memory
             .regions()
@@ -100,6 +104,7 @@ impl Partition {
         {
             tables.map(region.gpa, region.hpa, region.size, region.rights)?;
         }
+        steps::done("nested tables");
         let mut msrs = MsrPermissions::deny_all();
         direct_msrs().for_each(|msr| msrs.allow(msr));
         let ports = Arc::from(IoPermissions::deny_all());
@@ -111,6 +116,7 @@ impl Partition {
         for place in assigned.placements() {
             log::info!("{} finds {} at {}", config.name, place.physical, place.guest);
         }
+        steps::done("vCPU");
         Ok(Box::new(Self {
             name: config.name.clone(),
             vcpu,

@@ -182,6 +182,7 @@ fn open(
         regions,
         host,
     };
+    crate::steps::done("cohorts opened");
     let cpu = ready.grant.cpu;
     Ok((
         Holds {
