@@ -1,6 +1,10 @@
 //! A guest's memory as the hypervisor reads and writes it: bounds-checked copies, nothing borrowed.
 //!
 //! The guest's processors and devices change it at any time, so no reference to it ever exists.
+//!
+//! What lay in the memory before is nobody's business, so each piece of 2 MiB is wiped before it is used for the first
+//! time: by the hypervisor's own copies here, by whoever maps it for the guest through [`GuestMemory::wipe_piece`]. A
+//! guest that never touches a piece never has it wiped. Devices cannot wait: before they reach it, all of it is wiped.
 #![expect(
     unsafe_code,
     reason = "copies to and from memory that guests write at the same time"
@@ -10,7 +14,12 @@ use super::layout::{
     BAR_WINDOW, HIGH_RAM, LOW_RAM_END, MIN_RAM, MemoryRegion, ROM, ROM_SIZE, memory_regions,
 };
 use crate::addr::{GuestPhys, HostPhys};
+use crate::memory::regions::LARGE;
+use crate::memory::zero::zero;
+use alloc::boxed::Box;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
+use spin::Mutex;
 
 /// Why a copy was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +46,10 @@ pub struct GuestMemory {
     base: NonNull<u8>,
     hpa: HostPhys,
     size: u64,
+    /// Which pieces of 2 MiB have been wiped since the guest got the memory.
+    wiped: Box<[AtomicBool]>,
+    /// Held by whoever wipes, so that nobody writes to a piece that another is still wiping.
+    wiping: Mutex<()>,
 }
 
 // SAFETY: the range is memory, not tied to a processor, and accesses are volatile copies that may race with the
@@ -58,7 +71,14 @@ impl GuestMemory {
         if !(MIN_RAM..=BAR_WINDOW).contains(&size) || !size.is_multiple_of(4096) {
             return Err(MemoryError::Size { size });
         }
-        Ok(Self { base, hpa, size })
+        let wiped = (0..size.div_ceil(LARGE)).map(|_| AtomicBool::new(false));
+        Ok(Self {
+            base,
+            hpa,
+            size,
+            wiped: wiped.collect(),
+            wiping: Mutex::new(()),
+        })
     }
 
     /// Bytes, the hole included.
@@ -73,17 +93,65 @@ impl GuestMemory {
         memory_regions(self.hpa, self.size)
     }
 
-    /// The byte at `gpa` where all `bytes` from it are in one region of memory; `rom` says whether the read-only
+    /// The end of `bytes` from `gpa` where all of them are in one region of memory; `rom` says whether the read-only
     /// region counts.
-    fn locate(&self, gpa: GuestPhys, bytes: usize, rom: bool) -> Result<*mut u8, MemoryError> {
+    fn end(&self, gpa: GuestPhys, bytes: usize, rom: bool) -> Result<u64, MemoryError> {
         let outside = MemoryError::Outside { gpa, bytes };
         let end = gpa.0.checked_add(bytes as u64).ok_or(outside)?;
         let within = |start: u64, limit: u64| start <= gpa.0 && end <= limit;
         if within(0, LOW_RAM_END) || within(HIGH_RAM, self.size) || rom && within(ROM, ROM + ROM_SIZE) {
-            Ok(self.base.as_ptr().wrapping_add(gpa.0 as usize))
+            Ok(end)
         } else {
             Err(outside)
         }
+    }
+
+    /// The byte at `gpa` where all `bytes` from it are in one region of memory, wiped if they have not been yet.
+    fn locate(&self, gpa: GuestPhys, bytes: usize, rom: bool) -> Result<*mut u8, MemoryError> {
+        let end = self.end(gpa, bytes, rom)?;
+        for piece in gpa.0 / LARGE..end.div_ceil(LARGE) {
+            self.wipe_piece(GuestPhys(piece * LARGE));
+        }
+        Ok(self.base.as_ptr().wrapping_add(gpa.0 as usize))
+    }
+
+    /// Wipes the piece of 2 MiB around `gpa`, unless that has been done. Outside the guest's memory there is none.
+    pub fn wipe_piece(&self, gpa: GuestPhys) {
+        let number = gpa.0 / LARGE;
+        let Some(wiped) = self.wiped.get(number as usize) else {
+            return;
+        };
+        if wiped.load(Ordering::Acquire) {
+            return;
+        }
+        let held = self.wiping.lock();
+        if !wiped.load(Ordering::Acquire) {
+            self.zero_piece(number);
+            wiped.store(true, Ordering::Release);
+        }
+        drop(held);
+    }
+
+    /// Whether the piece of 2 MiB around `gpa` has been wiped: only such a piece can hold anything of the guest's.
+    #[must_use]
+    pub fn is_wiped(&self, gpa: GuestPhys) -> bool {
+        self.wiped
+            .get((gpa.0 / LARGE) as usize)
+            .is_some_and(|wiped| wiped.load(Ordering::Acquire))
+    }
+
+    /// Wipes all that has not been wiped yet: before devices can reach the memory.
+    pub fn wipe_all(&self) {
+        for piece in 0..self.wiped.len() as u64 {
+            self.wipe_piece(GuestPhys(piece * LARGE));
+        }
+    }
+
+    fn zero_piece(&self, number: u64) {
+        let start = number * LARGE;
+        let bytes = LARGE.min(self.size - start);
+        // SAFETY: `number` is that of a piece, so the range is inside the memory that `new` was promised.
+        unsafe { zero(self.base.as_ptr().wrapping_add(start as usize), bytes as usize) };
     }
 
     /// Copies from RAM or the read-only region.
@@ -113,7 +181,7 @@ impl GuestMemory {
     /// # Errors
     /// [`MemoryError::Outside`].
     pub fn check(&self, gpa: GuestPhys, bytes: usize) -> Result<(), MemoryError> {
-        self.locate(gpa, bytes, false).map(|_| ())
+        self.end(gpa, bytes, false).map(|_| ())
     }
 
     /// Fills RAM with zeros.
@@ -127,11 +195,14 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Zeroes everything, hole and read-only region included: nothing of a former owner is left. Before the guest
-    /// starts, and after it ended.
-    pub fn wipe(&self) {
-        // SAFETY: the whole range is what `new` was promised.
-        unsafe { self.base.as_ptr().write_bytes(0, self.size as usize) };
+    /// Zeroes all that the guest can have written, read-only region included, after it ended: the next owner, and whoever
+    /// looks at the memory otherwise, finds nothing of it.
+    pub fn erase(&self) {
+        for (number, wiped) in (0..).zip(&self.wiped) {
+            if wiped.load(Ordering::Acquire) {
+                self.zero_piece(number);
+            }
+        }
     }
 
     /// Writes the read-only region. For the hypervisor, before the guest starts.
@@ -156,9 +227,9 @@ pub(super) mod fake {
 
     use super::*;
 
-    /// Memory of `size` bytes, leaked: a test's process is short.
+    /// Memory of `size` bytes in which something lies, leaked: a test's process is short.
     pub(crate) fn memory(size: u64) -> GuestMemory {
-        let bytes = Box::leak(vec![0u8; size as usize].into_boxed_slice());
+        let bytes = Box::leak(vec![0xa5u8; size as usize].into_boxed_slice());
         // SAFETY: the box is leaked, so valid for ever, and nobody else knows it.
         unsafe {
             GuestMemory::new(
@@ -205,9 +276,46 @@ mod tests {
         memory.read(GuestPhys(ROM), &mut out).unwrap();
         assert_eq!(&out, b"tables");
         assert!(memory.load_rom(&vec![0; ROM_SIZE as usize + 1]).is_err());
-        memory.wipe();
+        memory.erase();
         memory.read(GuestPhys(ROM), &mut out).unwrap();
         assert_eq!(out, [0; 6]);
+    }
+
+    #[test]
+    fn a_piece_is_wiped_before_it_is_used_and_only_then() {
+        let memory = memory(7 << 20);
+        let bytes = |at: u64| {
+            // SAFETY: inside the leaked memory, which nobody else uses meanwhile.
+            unsafe { memory.base.as_ptr().add(at as usize).read_volatile() }
+        };
+        assert!((0..4).all(|piece| !memory.is_wiped(GuestPhys(piece << 21))));
+        memory.write(GuestPhys((4 << 20) - 2), &[1, 2, 3, 4]).unwrap();
+        assert!(memory.is_wiped(GuestPhys(2 << 20)) && memory.is_wiped(GuestPhys(5 << 20)));
+        assert!(!memory.is_wiped(GuestPhys(0)) && !memory.is_wiped(GuestPhys(6 << 20)));
+        assert_eq!(
+            (bytes(2 << 20), bytes((4 << 20) - 1), bytes((6 << 20) - 1)),
+            (0, 2, 0)
+        );
+        assert_eq!((bytes((2 << 20) - 1), bytes(6 << 20)), (0xa5, 0xa5));
+        let mut out = [7; 8];
+        memory.read(GuestPhys((7 << 20) - 8), &mut out).unwrap();
+        assert_eq!(out, [0; 8]);
+        memory.wipe_all();
+        assert_eq!((bytes(0), bytes((4 << 20) - 1)), (0, 2), "what was written stays");
+        memory.wipe_piece(GuestPhys(u64::MAX));
+        assert!(!memory.is_wiped(GuestPhys(8 << 20)));
+    }
+
+    #[test]
+    fn what_a_guest_had_is_erased() {
+        let memory = memory(4 << 20);
+        memory.write(GuestPhys(0x1000), b"secret").unwrap();
+        memory.erase();
+        let bytes = |at: usize| {
+            // SAFETY: inside the leaked memory, which nobody else uses meanwhile.
+            unsafe { memory.base.as_ptr().add(at).read_volatile() }
+        };
+        assert_eq!((bytes(0x1000), bytes(2 << 20)), (0, 0xa5));
     }
 
     #[test]

@@ -98,40 +98,37 @@ pub fn init(memory: &[Region]) -> Result<(), PagingError> {
     let image = image();
     let features = raw_cpuid::CpuId::new().get_extended_processor_and_feature_identifiers();
     let huge_pages = features.is_some_and(|features| features.has_1gib_pages());
-    let met = |at: u64, size: u64| usable.iter().any(|(start, end)| *start < at + size && at < *end);
-    let split = |at: u64, size: u64| at == 0 || (at < image.end && image.start < at + size);
-    let rights = |usable: bool| if usable { DATA } else { DEVICE };
+    let split = |start: u64, end: u64| start == 0 || (start < image.end && image.start < end);
 
     let root = table()?;
     let mut third = root;
-    for gigabyte in (0..top).step_by(HUGE as usize) {
-        let at = index(gigabyte, HUGE);
-        if at == 0 {
+    for start in (0..top).step_by(HUGE as usize) {
+        let end = top.min(start + HUGE);
+        if index(start, HUGE) == 0 {
             third = table()?;
-            set(root, index(gigabyte, HUGE * ENTRIES), third, TABLE);
+            fill(root, HUGE * ENTRIES, start, start + 1, third, TABLE);
         }
         let whole = usable
             .iter()
-            .any(|(start, end)| *start <= gigabyte && gigabyte + HUGE <= *end);
-        let uniform = whole || !met(gigabyte, HUGE);
-        if huge_pages && uniform && !split(gigabyte, HUGE) {
-            set(third, at, gigabyte, rights(whole) | Flags::HUGE_PAGE);
+            .any(|(from, to)| *from <= start && start + HUGE <= *to);
+        let none = !usable.iter().any(|(from, to)| *from < end && start < *to);
+        if huge_pages && (whole || none) && !split(start, end) {
+            let flags = if whole { DATA } else { DEVICE };
+            fill(third, HUGE, start, end, start, flags | Flags::HUGE_PAGE);
             continue;
         }
         let second = table()?;
-        set(third, at, second, TABLE);
-        for piece in (gigabyte..top.min(gigabyte + HUGE)).step_by(LARGE as usize) {
-            let flags = rights(piece == 0 || met(piece, LARGE));
-            if split(piece, LARGE) {
+        fill(third, HUGE, start, end, second, TABLE);
+        fill(second, LARGE, start, end, start, DEVICE | Flags::HUGE_PAGE);
+        for &(from, to) in &usable {
+            let (from, to) = (from.max(start) & !(LARGE - 1), to.min(end));
+            fill(second, LARGE, from, to, from, DATA | Flags::HUGE_PAGE);
+        }
+        for piece in (start..end).step_by(LARGE as usize) {
+            if split(piece, piece + LARGE) {
                 let first = table()?;
-                set(second, index(piece, LARGE), first, TABLE);
-                for page in (piece..piece + LARGE).step_by(SMALL as usize) {
-                    if let Some(flags) = rights_of_page(page, flags) {
-                        set(first, index(page, SMALL), page, flags);
-                    }
-                }
-            } else {
-                set(second, index(piece, LARGE), piece, flags | Flags::HUGE_PAGE);
+                fill(second, LARGE, piece, piece + LARGE, first, TABLE);
+                fill_small(first, piece);
             }
         }
     }
@@ -159,22 +156,40 @@ const fn index(at: u64, span: u64) -> u64 {
     at / span % ENTRIES
 }
 
-/// Writes an entry of a table that [`table`] gave; `at` is below 512.
-fn set(table: u64, at: u64, to: u64, flags: Flags) {
-    // SAFETY: a table of ours, mapped one to one, and an index from `index`; no reference to it exists yet.
-    unsafe { *(table as *mut u64).add(at as usize) = to | flags.bits() };
+/// Points the entries for `start` to `end` of `table`, each of which stands for `span` bytes, to `to` and on.
+fn fill(table: u64, span: u64, start: u64, end: u64, to: u64, flags: Flags) {
+    if start >= end {
+        return;
+    }
+    let (first, last) = (index(start, span), index(end - 1, span));
+    let mut entry = to | flags.bits();
+    for at in first..=last {
+        // SAFETY: a table that `table` gave, mapped one to one, and an index below 512; no reference to it exists yet.
+        unsafe { *(table as *mut u64).add(at as usize) = entry };
+        entry += span;
+    }
 }
 
-/// The rights of one page of a piece whose rest has `rest`; none for page 0 and the guard below the stack.
-fn rights_of_page(page: u64, rest: Flags) -> Option<Flags> {
-    if page == 0 || page == &raw const __boot_stack_guard as u64 {
-        None
-    } else if (&raw const __text_start as u64..&raw const __text_end as u64).contains(&page) {
-        Some(TEXT)
-    } else if (&raw const __rodata_start as u64..&raw const __rodata_end as u64).contains(&page) {
-        Some(RODATA)
-    } else {
-        Some(rest)
+/// Fills the table for the 2 MiB at `piece`, in which page 0 or part of the image is.
+fn fill_small(table: u64, piece: u64) {
+    let end = piece + LARGE;
+    fill(table, SMALL, piece, end, piece, DATA);
+    let parts = [
+        (&raw const __text_start as u64, &raw const __text_end as u64, TEXT),
+        (
+            &raw const __rodata_start as u64,
+            &raw const __rodata_end as u64,
+            RODATA,
+        ),
+    ];
+    for (from, to, flags) in parts {
+        let (from, to) = (from.max(piece), to.min(end));
+        fill(table, SMALL, from, to, from, flags);
+    }
+    for gone in [0, &raw const __boot_stack_guard as u64] {
+        if (piece..end).contains(&gone) {
+            fill(table, SMALL, gone, gone + 1, 0, Flags::empty());
+        }
     }
 }
 
