@@ -51,8 +51,6 @@ pub fn this_cpu(boot: &BootInfo) -> Result<(), Refused> {
     }
     lapic::calibrate_timer();
     steps::done("clock");
-    crate::guest::mmio::warm_up();
-    steps::done("decoder");
     Ok(())
 }
 

@@ -43,9 +43,9 @@ pub fn take(mut machine: Machine, config: &Config) -> Result<Option<&'static Tab
                         .state(id)
                         .map_or_else(String::new, |state| state.to_string())
                 };
-                for record in report::machine(functions, &topology, cohorts, |id| owner(cohorts, id), state) {
-                    console::report(&record);
-                }
+                let records = report::machine(functions, &topology, cohorts, |id| owner(cohorts, id), state);
+                steps::done("X records");
+                records.iter().for_each(console::report);
                 return Ok(Some(table));
             }
             Err(error) => {

@@ -1,14 +1,13 @@
-//! Instructions that reach device registers: decoded by a library, accepted by a list, carried out here.
+//! Instructions that reach device registers: read by [`decode`](super::decode), which has their list, carried out here.
 //!
 //! The list is what compilers and systems use on registers: mov, movzx, movsx, and, or, xor, add, sub, test, cmp,
 //! xchg, stos, each with one memory operand. Anything else is the guest's fault. Nothing of the vCPU changes before
 //! the device has answered.
 
 use super::alu::{Alu, truncate};
-use super::paging::MAX_INSTRUCTION;
+use super::decode;
 use crate::addr::GuestPhys;
-use crate::virt::{Gpr, Segment, VcpuState, efer, rflags};
-use iced_x86::{Decoder, DecoderOptions, Instruction, MemorySize, Mnemonic, OpKind, Register};
+use crate::virt::{Gpr, VcpuState, rflags};
 
 /// One access to a device's register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,21 +27,21 @@ pub struct NotEmulated;
 
 /// A general-purpose register or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Part {
-    register: Gpr,
-    bytes: u8,
+pub(super) struct Part {
+    pub(super) register: Gpr,
+    pub(super) bytes: u8,
     /// AH, CH, DH or BH.
-    high: bool,
+    pub(super) high: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Value {
+pub(super) enum Value {
     Register(Part),
     Immediate(u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operation {
+pub(super) enum Operation {
     /// To a register, extended.
     Load { to: Part, signed: bool },
     /// From a register or an immediate.
@@ -71,53 +70,12 @@ pub struct MmioInstruction {
     next_rip: u64,
 }
 
-const REGISTERS: [Gpr; 16] = [
-    Gpr::Rax,
-    Gpr::Rcx,
-    Gpr::Rdx,
-    Gpr::Rbx,
-    Gpr::Rsp,
-    Gpr::Rbp,
-    Gpr::Rsi,
-    Gpr::Rdi,
-    Gpr::R8,
-    Gpr::R9,
-    Gpr::R10,
-    Gpr::R11,
-    Gpr::R12,
-    Gpr::R13,
-    Gpr::R14,
-    Gpr::R15,
-];
-
-/// Builds the decoder's tables, which are on the heap. Once at boot, so that no guest causes it.
-pub fn warm_up() {
-    let _ = Decoder::new(64, &[0x90], DecoderOptions::NONE).decode();
-}
-
-fn decode_any(bytes: &[u8], vcpu: &impl VcpuState) -> Result<Instruction, NotEmulated> {
-    let code = vcpu.code_segment();
-    let bitness = match (vcpu.efer() & efer::LMA != 0 && code.long, code.default32) {
-        (true, _) => 64,
-        (false, true) => 32,
-        (false, false) => 16,
-    };
-    let bytes = bytes.get(..MAX_INSTRUCTION).unwrap_or(bytes);
-    let mut decoder =
-        Decoder::try_with_ip(bitness, bytes, vcpu.rip(), DecoderOptions::NONE).map_err(|_| NotEmulated)?;
-    let instruction = decoder.decode();
-    if instruction.is_invalid() {
-        return Err(NotEmulated);
-    }
-    Ok(instruction)
-}
-
 /// Where the instruction in `bytes`, which is at RIP, ends: for exits where the hardware does not say.
 ///
 /// # Errors
-/// The bytes are no instruction.
+/// The bytes are not one of the instructions that exits are left behind with.
 pub fn next_rip(bytes: &[u8], vcpu: &impl VcpuState) -> Result<u64, NotEmulated> {
-    Ok(decode_any(bytes, vcpu)?.next_ip())
+    decode::next_rip(bytes, vcpu)
 }
 
 /// Decodes the instruction in `bytes`, which is at RIP and stopped at an access of `gpa`.
@@ -125,161 +83,15 @@ pub fn next_rip(bytes: &[u8], vcpu: &impl VcpuState) -> Result<u64, NotEmulated>
 /// # Errors
 /// [`NotEmulated`], also where its memory operand is not at `gpa`: it has two, or crosses a page.
 pub fn decode(bytes: &[u8], vcpu: &impl VcpuState, gpa: GuestPhys) -> Result<MmioInstruction, NotEmulated> {
-    let instruction = decode_any(bytes, vcpu)?;
-    if instruction.has_lock_prefix() {
-        return Err(NotEmulated);
-    }
-    let (operation, operand) = operation(&instruction)?;
-    let linear = instruction.try_virtual_address(operand, 0, |register, _, _| register_value(vcpu, register));
-    let bytes = memory_bytes(instruction.memory_size())?;
-    let offset = linear.ok_or(NotEmulated)? & 0xfff;
-    if offset != gpa.0 & 0xfff || offset + u64::from(bytes) > 0x1000 {
+    let decoded = decode::decode(bytes, vcpu)?;
+    let offset = decoded.linear & 0xfff;
+    if offset != gpa.0 & 0xfff || offset + u64::from(decoded.bytes) > 0x1000 {
         return Err(NotEmulated);
     }
     Ok(MmioInstruction {
-        operation,
-        bytes,
-        next_rip: instruction.next_ip(),
-    })
-}
-
-/// What the instruction does, and which operand is in memory.
-fn operation(instruction: &Instruction) -> Result<(Operation, u32), NotEmulated> {
-    let memory = |operand| instruction.op_kind(operand) == OpKind::Memory;
-    let register = |operand| {
-        (instruction.op_kind(operand) == OpKind::Register)
-            .then(|| part(instruction.op_register(operand)))
-            .flatten()
-            .ok_or(NotEmulated)
-    };
-    let value = |operand| match register(operand) {
-        Ok(part) => Ok(Value::Register(part)),
-        Err(_) => instruction
-            .try_immediate(operand)
-            .map(Value::Immediate)
-            .map_err(|_| NotEmulated),
-    };
-    let alu = |mnemonic| match mnemonic {
-        Mnemonic::And | Mnemonic::Test => Some(Alu::And),
-        Mnemonic::Or => Some(Alu::Or),
-        Mnemonic::Xor => Some(Alu::Xor),
-        Mnemonic::Add => Some(Alu::Add),
-        Mnemonic::Sub | Mnemonic::Cmp => Some(Alu::Sub),
-        _ => None,
-    };
-    let mnemonic = instruction.mnemonic();
-    let compares = matches!(mnemonic, Mnemonic::Test | Mnemonic::Cmp);
-    Ok(match (mnemonic, alu(mnemonic)) {
-        (Mnemonic::Mov | Mnemonic::Movzx, _) if memory(1) => (
-            Operation::Load {
-                to: register(0)?,
-                signed: false,
-            },
-            1,
-        ),
-        (Mnemonic::Movsx | Mnemonic::Movsxd, _) if memory(1) => (
-            Operation::Load {
-                to: register(0)?,
-                signed: true,
-            },
-            1,
-        ),
-        (Mnemonic::Mov, _) if memory(0) => (Operation::Store(value(1)?), 0),
-        (Mnemonic::Xchg, _) if memory(0) => (Operation::Exchange(register(1)?), 0),
-        (_, Some(alu)) if compares && memory(0) => (
-            Operation::Compare {
-                alu,
-                with: value(1)?,
-                memory_first: true,
-            },
-            0,
-        ),
-        (_, Some(alu)) if compares && memory(1) => (
-            Operation::Compare {
-                alu,
-                with: value(0)?,
-                memory_first: false,
-            },
-            1,
-        ),
-        (_, Some(alu)) if memory(0) => (Operation::IntoMemory { alu, with: value(1)? }, 0),
-        (_, Some(alu)) if memory(1) => (
-            Operation::IntoRegister {
-                alu,
-                to: register(0)?,
-            },
-            1,
-        ),
-        (Mnemonic::Stosb | Mnemonic::Stosw | Mnemonic::Stosd | Mnemonic::Stosq, _) => {
-            let address_bytes = match instruction.op0_kind() {
-                OpKind::MemoryESDI => 2,
-                OpKind::MemoryESEDI => 4,
-                OpKind::MemoryESRDI => 8,
-                _ => return Err(NotEmulated),
-            };
-            let repeat = instruction.has_rep_prefix() || instruction.has_repne_prefix();
-            (
-                Operation::Fill {
-                    repeat,
-                    address_bytes,
-                },
-                0,
-            )
-        }
-        _ => return Err(NotEmulated),
-    })
-}
-
-const fn memory_bytes(size: MemorySize) -> Result<u8, NotEmulated> {
-    match size {
-        MemorySize::UInt8 | MemorySize::Int8 => Ok(1),
-        MemorySize::UInt16 | MemorySize::Int16 => Ok(2),
-        MemorySize::UInt32 | MemorySize::Int32 => Ok(4),
-        MemorySize::UInt64 | MemorySize::Int64 => Ok(8),
-        _ => Err(NotEmulated),
-    }
-}
-
-/// The general-purpose register behind the decoder's name, which come in the processor's order.
-fn part(register: Register) -> Option<Part> {
-    let at = |first: Register| (register as usize).checked_sub(first as usize);
-    let find = |first, count, bytes| {
-        let register = at(first)
-            .filter(|at| *at < count)
-            .and_then(|at| REGISTERS.get(at))?;
-        Some(Part {
-            register: *register,
-            bytes,
-            high: false,
-        })
-    };
-    if let Some(high) = find(Register::AH, 4, 1) {
-        return Some(Part { high: true, ..high });
-    }
-    if let Some(low) = at(Register::SPL).filter(|at| *at < 12) {
-        return REGISTERS.get(low + 4).map(|register| Part {
-            register: *register,
-            bytes: 1,
-            high: false,
-        });
-    }
-    find(Register::AL, 4, 1)
-        .or_else(|| find(Register::AX, 16, 2))
-        .or_else(|| find(Register::EAX, 16, 4))
-        .or_else(|| find(Register::RAX, 16, 8))
-}
-
-fn register_value(vcpu: &impl VcpuState, register: Register) -> Option<u64> {
-    let long = vcpu.efer() & efer::LMA != 0 && vcpu.code_segment().long;
-    let flat = |segment| if long { 0 } else { vcpu.segment_base(segment) };
-    Some(match register {
-        Register::ES => flat(Segment::Es),
-        Register::CS => flat(Segment::Cs),
-        Register::SS => flat(Segment::Ss),
-        Register::DS => flat(Segment::Ds),
-        Register::FS => vcpu.segment_base(Segment::Fs),
-        Register::GS => vcpu.segment_base(Segment::Gs),
-        _ => get(vcpu, part(register)?),
+        operation: decoded.operation,
+        bytes: decoded.bytes,
+        next_rip: decoded.next_rip,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Encodings with known effects, and bytes without any sense.
 
 use super::*;
+use crate::virt::Segment;
 use crate::virt::fake::FakeVcpu;
 use proptest::prelude::*;
 
@@ -158,24 +159,6 @@ fn a_device_that_refuses_leaves_the_vcpu_as_it_was() {
         (vcpu.rip, vcpu.rflags, vcpu.gprs),
         (before.rip, before.rflags, before.gprs)
     );
-}
-
-#[test]
-fn every_byte_register_is_found_under_its_own_name() {
-    assert_eq!(part(Register::AL).unwrap().register, Gpr::Rax);
-    assert_eq!(part(Register::SPL).unwrap().register, Gpr::Rsp);
-    assert_eq!(part(Register::R15L).unwrap().register, Gpr::R15);
-    assert_eq!(
-        part(Register::R8D).unwrap(),
-        Part {
-            register: Gpr::R8,
-            bytes: 4,
-            high: false
-        }
-    );
-    assert!(part(Register::BH).unwrap().high && part(Register::BH).unwrap().register == Gpr::Rbx);
-    assert_eq!(part(Register::RIP), None);
-    assert_eq!(part(Register::XMM0), None);
 }
 
 proptest! {

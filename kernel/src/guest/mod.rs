@@ -11,6 +11,7 @@ mod backend;
 pub mod bars;
 pub mod config_space;
 mod console;
+mod decode;
 pub mod devices;
 pub mod dispatch;
 mod fault;
