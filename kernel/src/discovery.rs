@@ -46,7 +46,12 @@ fn root_pointer(firmware: &FirmwareMemory<'_>, boot: &BootInfo) -> Option<u64> {
         signature.is_some_and(|found| found == spec::acpi::rsdp::SIGNATURE)
     };
     let told = boot.rsdp.map(|rsdp| rsdp.0).filter(signed);
-    told.or_else(|| BIOS_AREA.step_by(16).find(signed))
+    told.or_else(|| {
+        let area = firmware.bytes(BIOS_AREA.start, (BIOS_AREA.end - BIOS_AREA.start) as usize)?;
+        let starts = |piece: &[u8]| piece.starts_with(&spec::acpi::rsdp::SIGNATURE);
+        let at = area.chunks_exact(16).position(starts)?;
+        Some(BIOS_AREA.start + at as u64 * 16)
+    })
 }
 
 impl PhysMem for FirmwareMemory<'_> {
@@ -103,7 +108,9 @@ impl Machine {
     pub fn find(boot: &BootInfo) -> Result<Self, DiscoveryError> {
         let firmware = FirmwareMemory(&boot.memory);
         let rsdp = root_pointer(&firmware, boot).ok_or(DiscoveryError::NoRsdp)?;
+        crate::steps::done("X rsdp");
         let acpi = acpi::read(&firmware, rsdp)?;
+        crate::steps::done("X acpi");
         for window in &acpi.ecam {
             paging::map_device(crate::addr::HostPhys(window.start()), window.bytes())?;
         }
@@ -114,6 +121,7 @@ impl Machine {
         for problem in &scan.problems {
             log::warn!("PCI: {problem}");
         }
+        crate::steps::done("X scan");
         let mut functions = scan.functions;
         for bdf in pci::bus_master_off_everywhere(&ecam, &functions) {
             log::warn!("{bdf} does not stop mastering the bus");
@@ -126,7 +134,9 @@ impl Machine {
             ecam,
             functions,
         };
+        crate::steps::done("X acs");
         machine.check_bars(boot)?;
+        crate::steps::done("X bars");
         machine.judge();
         Ok(machine)
     }

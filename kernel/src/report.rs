@@ -8,7 +8,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use cohort_abi::report::{Cohort, Device, Record, Refusal};
 use vfio_core::cohort::{CohortId, Cohorts, ResetAction};
-use vfio_core::pci::{Bdf, Topology};
+use vfio_core::pci::{Bdf, FunctionReset, Topology};
 use vfio_core::{DeviceId, cohort};
 
 use crate::pci::Function;
@@ -64,7 +64,11 @@ fn reset(cohorts: &Cohorts, device: &cohort::Device) -> String {
         .into_iter()
         .flat_map(|cohort| cohort.resets());
     match actions.find(|action| action.devices().contains(&device.id)) {
-        Some(ResetAction::Device { method, .. }) => format!("{method:?}").to_lowercase(),
+        Some(ResetAction::Device { method, .. }) => String::from(match method {
+            FunctionReset::Flr => "flr",
+            FunctionReset::AfFlr => "afflr",
+            FunctionReset::Pm => "pm",
+        }),
         Some(ResetAction::Set { port, .. }) => format!("bus reset by {port}"),
         None => String::from("none"),
     }

@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use spin::Mutex;
 
 /// Most steps that are kept; later ones are left out.
-const MOST: usize = 32;
+const MOST: usize = 64;
 
 /// The end of a step.
 #[derive(Clone, Copy, Debug)]

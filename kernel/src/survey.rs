@@ -26,7 +26,6 @@ pub type Table = CohortTable<MachineAssigner>;
 /// The machine contradicts itself, or it has no usable IOMMU while the configuration assigns devices.
 pub fn take(mut machine: Machine, config: &Config) -> Result<Option<&'static Table>, Refused> {
     let needed = config.guests.iter().find(|guest| !guest.devices.is_empty());
-    let functions = machine.functions.clone();
     let owner = |cohorts: &Cohorts, id| {
         cohorts
             .get(id)
@@ -71,7 +70,7 @@ pub fn take(mut machine: Machine, config: &Config) -> Result<Option<&'static Tab
     let topology = machine.topology()?;
     let cohorts = Cohorts::new(&topology);
     for record in report::machine(
-        &functions,
+        &machine.functions,
         &topology,
         &cohorts,
         |_| None,

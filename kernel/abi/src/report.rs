@@ -178,33 +178,69 @@ pub struct Summary {
 /// # Errors
 /// Only where memory runs out.
 pub fn encode(record: &Record) -> Result<Vec<u8>, postcard::Error> {
-    let mut checked = postcard::to_allocvec(record)?;
-    let crc = CRC32.checksum(&checked);
-    checked.extend_from_slice(&crc.to_le_bytes());
-    let mut message = postcard::to_allocvec(&checked.len())?;
-    message.append(&mut checked);
-    Ok(frame(&message))
+    // Most records are short, and need no buffer that grows.
+    let (mut short, long);
+    short = [0; SHORT];
+    let record = match postcard::to_slice(record, &mut short) {
+        Ok(encoded) => &*encoded,
+        Err(_) => {
+            long = postcard::to_allocvec(record)?;
+            &*long
+        }
+    };
+    let crc = CRC32.checksum(record).to_le_bytes();
+    let mut prefix = [0; 10];
+    let prefix = postcard::to_slice(&(record.len() + crc.len()), &mut prefix)?;
+    let mut frame = Frame::new(prefix.len() + record.len() + crc.len());
+    frame.add(prefix);
+    frame.add(record);
+    frame.add(&crc);
+    Ok(frame.end())
 }
 
-/// COBS with its closing zero: each run of up to 254 bytes that are not zero behind its length plus one.
-fn frame(message: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(message.len() + message.len() / 254 + 2);
-    let mut parts = message.split(|byte| *byte == 0).peekable();
-    while let Some(part) = parts.next() {
-        let mut runs = part.chunks_exact(COBS_RUN);
-        for run in &mut runs {
-            out.push(u8::MAX);
-            out.extend_from_slice(run);
-        }
-        let rest = runs.remainder();
-        // A full run stands for no zero behind it: one that ends the message needs nothing more.
-        if parts.peek().is_some() || !rest.is_empty() || part.is_empty() {
-            out.push(rest.len() as u8 + 1);
-            out.extend_from_slice(rest);
+/// Bytes of what counts as a short record.
+const SHORT: usize = 512;
+
+/// A message in COBS: each run of up to 254 bytes that are not zero stands behind its length plus one, and stands for
+/// a zero behind it unless it is of full length. A zero ends it.
+struct Frame {
+    out: Vec<u8>,
+    /// Where the length of the present run goes.
+    start: usize,
+}
+
+impl Frame {
+    /// For a message of so many bytes.
+    fn new(bytes: usize) -> Self {
+        let mut out = Vec::with_capacity(bytes + bytes / COBS_RUN + 2);
+        out.push(0);
+        Self { out, start: 0 }
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if byte != 0 {
+                self.out.push(byte);
+            }
+            if byte == 0 || self.out.len() - self.start > COBS_RUN {
+                self.end_run();
+            }
         }
     }
-    out.push(0);
-    out
+
+    fn end_run(&mut self) {
+        let len = self.out.len() - self.start;
+        if let Some(place) = self.out.get_mut(self.start) {
+            *place = len as u8;
+        }
+        self.start = self.out.len();
+        self.out.push(0);
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.end_run();
+        self.out
+    }
 }
 
 /// Longest run of COBS.

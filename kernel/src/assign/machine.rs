@@ -6,7 +6,6 @@ use crate::cpu::clock::Tsc;
 use crate::discovery::{DeviceMemory, DiscoveryError, Machine};
 use crate::iommu::virtio::{InitError, PciChannel, PciChannelError, VirtioIommu};
 use crate::pci::Ecam;
-use alloc::vec::Vec;
 use vfio_core::cohort::Cohorts;
 use vfio_core::lease::CohortTable;
 use vfio_core::pci::{Bdf, NotAssignable, Topology};
@@ -60,8 +59,7 @@ pub fn take_over(mut machine: Machine) -> Result<(Topology, CohortTable<MachineA
     crate::steps::done("X channel");
     let iommu = VirtioIommu::init(channel)?;
     crate::steps::done("X init");
-    leave_out_untranslated(&mut machine, &viot, unit);
-    let topology = machine.topology()?;
+    let topology = leave_out_untranslated(&mut machine, &viot, unit)?;
     crate::steps::done("X topology");
     let cohorts = Cohorts::new(&topology);
     crate::steps::done("X cohorts");
@@ -77,29 +75,26 @@ pub fn take_over(mut machine: Machine) -> Result<(Topology, CohortTable<MachineA
     Ok((topology, CohortTable::new(cohorts, assigner)?))
 }
 
-/// Devices that the IOMMU does not translate for can be given to nobody.
-fn leave_out_untranslated(machine: &mut Machine, viot: &crate::acpi::Viot, unit: usize) {
-    let requesters: Vec<(Bdf, bool)> = match machine.topology() {
-        Ok(topology) => {
-            let translated = |bdf| {
-                topology.dma_aliases(bdf).iter().all(|requester| {
-                    let alias = Bdf::from_requester_id(requester.segment, requester.id);
-                    viot.endpoint(alias).is_some_and(|(found, _)| found == unit)
-                })
-            };
-            topology
-                .endpoints()
-                .map(|function| (function.bdf, translated(function.bdf)))
-                .collect()
-        }
-        Err(_) => Vec::new(),
+/// Devices that the IOMMU does not translate for can be given to nobody. The topology, with that.
+fn leave_out_untranslated(
+    machine: &mut Machine,
+    viot: &crate::acpi::Viot,
+    unit: usize,
+) -> Result<Topology, TakeOverError> {
+    let topology = machine.topology()?;
+    let translated = |bdf| {
+        topology.dma_aliases(bdf).iter().all(|requester| {
+            let alias = Bdf::from_requester_id(requester.segment, requester.id);
+            viot.endpoint(alias).is_some_and(|(found, _)| found == unit)
+        })
     };
+    let mut changed = false;
     for function in &mut machine.functions {
-        let translated = requesters
-            .iter()
-            .any(|&(bdf, translated)| bdf == function.bdf && translated);
-        if function.kind.is_endpoint() && !translated {
-            function.not_assignable.get_or_insert(NotAssignable::NoIommu);
+        let open = function.kind.is_endpoint() && function.not_assignable.is_none();
+        if open && !translated(function.bdf) {
+            function.not_assignable = Some(NotAssignable::NoIommu);
+            changed = true;
         }
     }
+    Ok(if changed { machine.topology()? } else { topology })
 }

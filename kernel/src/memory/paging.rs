@@ -163,10 +163,17 @@ fn fill(table: u64, span: u64, start: u64, end: u64, to: u64, flags: Flags) {
     }
     let (first, last) = (index(start, span), index(end - 1, span));
     let mut entry = to | flags.bits();
-    for at in first..=last {
-        // SAFETY: a table that `table` gave, mapped one to one, and an index below 512; no reference to it exists yet.
-        unsafe { *(table as *mut u64).add(at as usize) = entry };
-        entry += span;
+    // SAFETY: a table that `table` gave, mapped one to one, and indexes below 512; no other reference to it exists.
+    let entries = unsafe {
+        core::slice::from_raw_parts_mut(
+            (table as *mut u64).add(first as usize),
+            (last - first + 1) as usize,
+        )
+    };
+    for place in entries {
+        *place = entry;
+        // Nothing is mapped where this could wrap: what is behind the last entry is not used.
+        entry = entry.wrapping_add(span);
     }
 }
 
