@@ -191,56 +191,56 @@ pub fn encode(record: &Record) -> Result<Vec<u8>, postcard::Error> {
     let crc = CRC32.checksum(record).to_le_bytes();
     let mut prefix = [0; 10];
     let prefix = postcard::to_slice(&(record.len() + crc.len()), &mut prefix)?;
-    let mut frame = Frame::new(prefix.len() + record.len() + crc.len());
-    frame.add(prefix);
-    frame.add(record);
-    frame.add(&crc);
-    Ok(frame.end())
+    let mut frame = Vec::with_capacity(2 + prefix.len() + record.len() + crc.len());
+    frame.push(0);
+    frame.extend_from_slice(prefix);
+    frame.extend_from_slice(record);
+    frame.extend_from_slice(&crc);
+    frame.push(0);
+    Ok(stuff(frame))
 }
 
 /// Bytes of what counts as a short record.
 const SHORT: usize = 512;
 
-/// A message in COBS: each run of up to 254 bytes that are not zero stands behind its length plus one, and stands for
-/// a zero behind it unless it is of full length. A zero ends it.
-struct Frame {
-    out: Vec<u8>,
-    /// Where the length of the present run goes.
-    start: usize,
+/// Takes the zeros out of a message between two zeros, by COBS: each run of up to 254 bytes that are not zero stands behind
+/// its length plus one, and stands for a zero behind it unless it is of full length. A zero ends it.
+fn stuff(mut message: Vec<u8>) -> Vec<u8> {
+    let last = message.len() - 1;
+    let mut start = 0;
+    // With no full run, each zero only gives way to the length of what follows it.
+    for at in 1..message.len() {
+        if message[at] == 0 {
+            match u8::try_from(at - start) {
+                Ok(len) if len <= COBS_RUN as u8 => message[start] = len,
+                // Those before are done; the rest goes by the long way.
+                _ => return stuff_long(&message, start),
+            }
+            start = at;
+        }
+    }
+    debug_assert_eq!(start, last, "the message ends with a zero");
+    message
 }
 
-impl Frame {
-    /// For a message of so many bytes.
-    fn new(bytes: usize) -> Self {
-        let mut out = Vec::with_capacity(bytes + bytes / COBS_RUN + 2);
-        out.push(0);
-        Self { out, start: 0 }
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            if byte != 0 {
-                self.out.push(byte);
-            }
-            if byte == 0 || self.out.len() - self.start > COBS_RUN {
-                self.end_run();
-            }
+/// The rest of [`stuff`] from the zero at `start` on, with full runs.
+fn stuff_long(message: &[u8], start: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len() + message.len() / COBS_RUN + 1);
+    let (done, rest) = message.split_at(start);
+    out.extend_from_slice(done);
+    let rest = &rest[1..rest.len() - 1];
+    for part in rest.split(|byte| *byte == 0) {
+        let runs = part.chunks_exact(COBS_RUN);
+        let short = runs.remainder();
+        for run in runs {
+            out.push(u8::MAX);
+            out.extend_from_slice(run);
         }
+        out.push(short.len() as u8 + 1);
+        out.extend_from_slice(short);
     }
-
-    fn end_run(&mut self) {
-        let len = self.out.len() - self.start;
-        if let Some(place) = self.out.get_mut(self.start) {
-            *place = len as u8;
-        }
-        self.start = self.out.len();
-        self.out.push(0);
-    }
-
-    fn end(mut self) -> Vec<u8> {
-        self.end_run();
-        self.out
-    }
+    out.push(0);
+    out
 }
 
 /// Longest run of COBS.

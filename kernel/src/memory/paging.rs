@@ -119,17 +119,21 @@ pub fn init(memory: &[Region]) -> Result<(), PagingError> {
         }
         let second = table()?;
         fill(third, HUGE, start, end, second, TABLE);
-        fill(second, LARGE, start, end, start, DEVICE | Flags::HUGE_PAGE);
+        if !whole {
+            fill(second, LARGE, start, end, start, DEVICE | Flags::HUGE_PAGE);
+        }
         for &(from, to) in &usable {
             let (from, to) = (from.max(start) & !(LARGE - 1), to.min(end));
             fill(second, LARGE, from, to, from, DATA | Flags::HUGE_PAGE);
         }
-        for piece in (start..end).step_by(LARGE as usize) {
-            if split(piece, piece + LARGE) {
-                let first = table()?;
-                fill(second, LARGE, piece, piece + LARGE, first, TABLE);
-                fill_small(first, piece);
-            }
+        let around = image.start.max(start) & !(LARGE - 1)..image.end.min(end);
+        let bottom = (start == 0)
+            .then_some(0)
+            .filter(|bottom| !around.contains(bottom));
+        for piece in bottom.into_iter().chain(around.step_by(LARGE as usize)) {
+            let first = table()?;
+            fill(second, LARGE, piece, piece + LARGE, first, TABLE);
+            fill_small(first, piece);
         }
     }
     // SAFETY: the frame is owned by nobody else and mapped one to one, by the boot tables and by itself.
