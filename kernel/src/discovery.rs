@@ -108,9 +108,7 @@ impl Machine {
     pub fn find(boot: &BootInfo) -> Result<Self, DiscoveryError> {
         let firmware = FirmwareMemory(&boot.memory);
         let rsdp = root_pointer(&firmware, boot).ok_or(DiscoveryError::NoRsdp)?;
-        crate::steps::done("X rsdp");
         let acpi = acpi::read(&firmware, rsdp)?;
-        crate::steps::done("X acpi");
         for window in &acpi.ecam {
             paging::map_device(crate::addr::HostPhys(window.start()), window.bytes())?;
         }
@@ -121,7 +119,6 @@ impl Machine {
         for problem in &scan.problems {
             log::warn!("PCI: {problem}");
         }
-        crate::steps::done("X scan");
         let mut functions = scan.functions;
         for bdf in pci::bus_master_off_everywhere(&ecam, &functions) {
             log::warn!("{bdf} does not stop mastering the bus");
@@ -134,9 +131,7 @@ impl Machine {
             ecam,
             functions,
         };
-        crate::steps::done("X acs");
         machine.check_bars(boot)?;
-        crate::steps::done("X bars");
         machine.judge();
         Ok(machine)
     }

@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use cohort_abi::report::{Cohort, Device, Record, Refusal};
+use core::fmt::{Display, Write as _};
 use vfio_core::cohort::{CohortId, Cohorts, ResetAction};
 use vfio_core::pci::{Bdf, FunctionReset, Topology};
 use vfio_core::{DeviceId, cohort};
@@ -38,7 +39,7 @@ pub fn machine(
                 (function.vendor, function.device)
             }),
             class: function.map_or(0, |function| function.class),
-            set: device.set.to_string(),
+            set: text(device.set),
             group: groups.get(&bdf).copied().unwrap_or(u32::MAX),
             cohort: number(device.cohort),
             reset: reset(cohorts, device),
@@ -49,13 +50,24 @@ pub fn machine(
         records.push(Record::Cohort(Cohort {
             id: number(cohort.id()),
             members: cohort.members().iter().map(|id| pci(*id)).collect(),
-            because: cohort.links().iter().map(ToString::to_string).collect(),
+            because: cohort.links().iter().map(text).collect(),
             owner: owner(cohort.id()),
             state: state(cohort.id()),
         }));
     }
     records
 }
+
+/// What `value` prints, with room for a sentence from the start.
+fn text(value: impl Display) -> String {
+    let mut text = String::with_capacity(SENTENCE);
+    // Writing to a string does not fail.
+    let _ = write!(text, "{value}");
+    text
+}
+
+/// Bytes of most sentences.
+const SENTENCE: usize = 160;
 
 /// How `device` is reset when it changes hands.
 fn reset(cohorts: &Cohorts, device: &cohort::Device) -> String {

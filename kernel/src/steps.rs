@@ -35,12 +35,13 @@ pub fn begin() {
     done("");
 }
 
-/// Each step with the ticks that it took outside waits, in order.
-pub fn taken() -> impl Iterator<Item = (&'static str, u64)> {
+/// Each step with the ticks that it took outside waits and those that it waited, in order.
+pub fn taken() -> impl Iterator<Item = (&'static str, u64, u64)> {
     let ends = ENDS.lock().clone();
     (1..ends.len()).filter_map(move |at| {
         let (last, this) = (ends.get(at - 1)?, ends.get(at)?);
         let took = this.ticks.wrapping_sub(last.ticks);
-        Some((this.name, took.saturating_sub(this.waited - last.waited)))
+        let waited = this.waited.wrapping_sub(last.waited);
+        Some((this.name, took.saturating_sub(waited), waited))
     })
 }

@@ -43,7 +43,6 @@ pub fn take(mut machine: Machine, config: &Config) -> Result<Option<&'static Tab
                         .map_or_else(String::new, |state| state.to_string())
                 };
                 let records = report::machine(functions, &topology, cohorts, |id| owner(cohorts, id), state);
-                steps::done("X records");
                 records.iter().for_each(console::report);
                 return Ok(Some(table));
             }

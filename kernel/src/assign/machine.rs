@@ -56,13 +56,9 @@ pub fn take_over(mut machine: Machine) -> Result<(Topology, CohortTable<MachineA
     // SAFETY: discovery found the function and mapped its BARs uncached; the heap is mapped one to one; the judge has
     // taken it from what can be assigned, so nobody else drives it.
     let channel = unsafe { PciChannel::new(&machine.ecam, function, Tsc) }?;
-    crate::steps::done("X channel");
     let iommu = VirtioIommu::init(channel)?;
-    crate::steps::done("X init");
     let topology = leave_out_untranslated(&mut machine, &viot, unit)?;
-    crate::steps::done("X topology");
     let cohorts = Cohorts::new(&topology);
-    crate::steps::done("X cohorts");
     let assigner = Assigner::new(
         machine.ecam,
         Tsc,

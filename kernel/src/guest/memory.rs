@@ -2,9 +2,10 @@
 //!
 //! The guest's processors and devices change it at any time, so no reference to it ever exists.
 //!
-//! What lay in the memory before is nobody's business, so each piece of 2 MiB is wiped before it is used for the first
-//! time: by the hypervisor's own copies here, by whoever maps it for the guest through [`GuestMemory::wipe_piece`]. A
-//! guest that never touches a piece never has it wiped. Devices cannot wait: before they reach it, all of it is wiped.
+//! What lay in the memory before is nobody's business, so each piece is wiped before it is used for the first time: by the
+//! hypervisor's own copies here, by whoever maps it for the guest through [`GuestMemory::wipe_piece`]. A piece that
+//! nobody touches is never wiped. Devices cannot wait: before they reach the memory, all of it is wiped. Pieces are 2 MiB,
+//! and 128 KiB in the first 2 MiB, where no large page can be, because of the hole.
 #![expect(
     unsafe_code,
     reason = "copies to and from memory that guests write at the same time"
@@ -17,9 +18,14 @@ use crate::addr::{GuestPhys, HostPhys};
 use crate::memory::regions::LARGE;
 use crate::memory::zero::zero;
 use alloc::boxed::Box;
+use core::iter;
+use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Mutex;
+
+/// Pieces in the first 2 MiB: the hole and the read-only region begin and end with one.
+const LOW_PIECES: u64 = 16;
 
 /// Why a copy was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +52,7 @@ pub struct GuestMemory {
     base: NonNull<u8>,
     hpa: HostPhys,
     size: u64,
-    /// Which pieces of 2 MiB have been wiped since the guest got the memory.
+    /// Which pieces have been wiped since the guest got the memory.
     wiped: Box<[AtomicBool]>,
     /// Held by whoever wipes, so that nobody writes to a piece that another is still wiping.
     wiping: Mutex<()>,
@@ -71,7 +77,7 @@ impl GuestMemory {
         if !(MIN_RAM..=BAR_WINDOW).contains(&size) || !size.is_multiple_of(4096) {
             return Err(MemoryError::Size { size });
         }
-        let wiped = (0..size.div_ceil(LARGE)).map(|_| AtomicBool::new(false));
+        let wiped = (0..LOW_PIECES - 1 + size.div_ceil(LARGE)).map(|_| AtomicBool::new(false));
         Ok(Self {
             base,
             hpa,
@@ -109,49 +115,74 @@ impl GuestMemory {
     /// The byte at `gpa` where all `bytes` from it are in one region of memory, wiped if they have not been yet.
     fn locate(&self, gpa: GuestPhys, bytes: usize, rom: bool) -> Result<*mut u8, MemoryError> {
         let end = self.end(gpa, bytes, rom)?;
-        for piece in gpa.0 / LARGE..end.div_ceil(LARGE) {
-            self.wipe_piece(GuestPhys(piece * LARGE));
+        let mut at = gpa.0;
+        while at < end {
+            at = self.wipe_piece(GuestPhys(at)).map_or(end, |piece| piece.end);
         }
         Ok(self.base.as_ptr().wrapping_add(gpa.0 as usize))
     }
 
-    /// Wipes the piece of 2 MiB around `gpa`, unless that has been done. Outside the guest's memory there is none.
-    pub fn wipe_piece(&self, gpa: GuestPhys) {
-        let number = gpa.0 / LARGE;
-        let Some(wiped) = self.wiped.get(number as usize) else {
-            return;
-        };
-        if wiped.load(Ordering::Acquire) {
-            return;
-        }
-        let held = self.wiping.lock();
+    /// Wipes the piece around `gpa`, unless that has been done, and says which it is. Outside the guest's memory there
+    /// is none.
+    pub fn wipe_piece(&self, gpa: GuestPhys) -> Option<Range<u64>> {
+        let (number, piece) = self.piece(gpa)?;
+        let wiped = self.wiped.get(number)?;
         if !wiped.load(Ordering::Acquire) {
-            self.zero_piece(number);
-            wiped.store(true, Ordering::Release);
+            let held = self.wiping.lock();
+            if !wiped.load(Ordering::Acquire) {
+                self.zero_piece(&piece);
+                wiped.store(true, Ordering::Release);
+            }
+            drop(held);
         }
-        drop(held);
+        Some(piece)
     }
 
-    /// Whether the piece of 2 MiB around `gpa` has been wiped: only such a piece can hold anything of the guest's.
-    #[must_use]
-    pub fn is_wiped(&self, gpa: GuestPhys) -> bool {
-        self.wiped
-            .get((gpa.0 / LARGE) as usize)
-            .is_some_and(|wiped| wiped.load(Ordering::Acquire))
+    /// The pieces that have been wiped, in order: only these can hold anything of the guest's.
+    pub fn wiped(&self) -> impl Iterator<Item = Range<u64>> {
+        let wiped = self.wiped.iter();
+        self.pieces()
+            .zip(wiped)
+            .filter_map(|(piece, wiped)| wiped.load(Ordering::Acquire).then_some(piece))
     }
 
     /// Wipes all that has not been wiped yet: before devices can reach the memory.
     pub fn wipe_all(&self) {
-        for piece in 0..self.wiped.len() as u64 {
-            self.wipe_piece(GuestPhys(piece * LARGE));
+        for piece in self.pieces() {
+            self.wipe_piece(GuestPhys(piece.start));
         }
     }
 
-    fn zero_piece(&self, number: u64) {
-        let start = number * LARGE;
-        let bytes = LARGE.min(self.size - start);
-        // SAFETY: `number` is that of a piece, so the range is inside the memory that `new` was promised.
-        unsafe { zero(self.base.as_ptr().wrapping_add(start as usize), bytes as usize) };
+    /// All pieces, in order.
+    fn pieces(&self) -> impl Iterator<Item = Range<u64>> {
+        let next = |piece: &Range<u64>| Some(self.piece(GuestPhys(piece.end))?.1);
+        iter::successors(self.piece(GuestPhys(0)).map(|(_, piece)| piece), next)
+    }
+
+    /// The piece around `gpa`, and its number.
+    fn piece(&self, gpa: GuestPhys) -> Option<(usize, Range<u64>)> {
+        if gpa.0 >= self.size {
+            return None;
+        }
+        let (bytes, before) = if gpa.0 < LARGE {
+            (LARGE / LOW_PIECES, 0)
+        } else {
+            (LARGE, LOW_PIECES - 1)
+        };
+        let number = gpa.0 / bytes;
+        let start = number * bytes;
+        Some(((before + number) as usize, start..self.size.min(start + bytes)))
+    }
+
+    fn zero_piece(&self, piece: &Range<u64>) {
+        let bytes = piece.end - piece.start;
+        // SAFETY: `piece` gave the range, which so is inside the memory that `new` was promised.
+        unsafe {
+            zero(
+                self.base.as_ptr().wrapping_add(piece.start as usize),
+                bytes as usize,
+            )
+        };
     }
 
     /// Copies from RAM or the read-only region.
@@ -198,10 +229,8 @@ impl GuestMemory {
     /// Zeroes all that the guest can have written, read-only region included, after it ended: the next owner, and whoever
     /// looks at the memory otherwise, finds nothing of it.
     pub fn erase(&self) {
-        for (number, wiped) in (0..).zip(&self.wiped) {
-            if wiped.load(Ordering::Acquire) {
-                self.zero_piece(number);
-            }
+        for piece in self.wiped() {
+            self.zero_piece(&piece);
         }
     }
 
@@ -284,14 +313,14 @@ mod tests {
     #[test]
     fn a_piece_is_wiped_before_it_is_used_and_only_then() {
         let memory = memory(7 << 20);
-        let bytes = |at: u64| {
+        let bytes = |at: usize| {
             // SAFETY: inside the leaked memory, which nobody else uses meanwhile.
-            unsafe { memory.base.as_ptr().add(at as usize).read_volatile() }
+            unsafe { memory.base.as_ptr().add(at).read_volatile() }
         };
-        assert!((0..4).all(|piece| !memory.is_wiped(GuestPhys(piece << 21))));
+        assert_eq!(memory.wiped().count(), 0);
         memory.write(GuestPhys((4 << 20) - 2), &[1, 2, 3, 4]).unwrap();
-        assert!(memory.is_wiped(GuestPhys(2 << 20)) && memory.is_wiped(GuestPhys(5 << 20)));
-        assert!(!memory.is_wiped(GuestPhys(0)) && !memory.is_wiped(GuestPhys(6 << 20)));
+        let pieces: Vec<_> = memory.wiped().collect();
+        assert_eq!(pieces, [2 << 20..4 << 20, 4 << 20..6 << 20]);
         assert_eq!(
             (bytes(2 << 20), bytes((4 << 20) - 1), bytes((6 << 20) - 1)),
             (0, 2, 0)
@@ -299,11 +328,20 @@ mod tests {
         assert_eq!((bytes((2 << 20) - 1), bytes(6 << 20)), (0xa5, 0xa5));
         let mut out = [7; 8];
         memory.read(GuestPhys((7 << 20) - 8), &mut out).unwrap();
+        memory.read(GuestPhys(ROM), &mut out).unwrap();
         assert_eq!(out, [0; 8]);
+        assert_eq!(
+            (bytes(ROM as usize - 1), bytes((ROM + ROM_SIZE) as usize)),
+            (0xa5, 0xa5)
+        );
         memory.wipe_all();
         assert_eq!((bytes(0), bytes((4 << 20) - 1)), (0, 2), "what was written stays");
-        memory.wipe_piece(GuestPhys(u64::MAX));
-        assert!(!memory.is_wiped(GuestPhys(8 << 20)));
+        let whole = memory
+            .wiped()
+            .try_fold(0, |at, piece| (piece.start == at).then_some(piece.end));
+        assert_eq!(whole, Some(7 << 20));
+        assert_eq!(memory.wipe_piece(GuestPhys(7 << 20)), None);
+        assert_eq!(memory.wipe_piece(GuestPhys(u64::MAX)), None);
     }
 
     #[test]

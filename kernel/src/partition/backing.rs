@@ -4,9 +4,9 @@ use super::frames::HeapFrames;
 use crate::addr::{GuestPhys, HostPhys};
 use crate::guest::GuestMemory;
 use crate::guest::layout::MemoryRegion;
-use crate::memory::regions::LARGE;
 use crate::virt::NestedFault;
 use crate::virt::nested::{MapError, NestedTables};
+use core::ops::Range;
 
 /// A guest's nested page tables, which the processor walks as long as it runs.
 pub(super) struct Backing {
@@ -23,16 +23,17 @@ impl Backing {
         self.tables.root().0
     }
 
-    /// Maps all of `memory` that has been wiped: with the largest pages where that is all of it.
+    /// Maps all of `memory` that has been wiped, in as few and so as large pieces as can be.
     pub(super) fn map_wiped(&mut self, memory: &GuestMemory) -> Result<(), MapError> {
-        let pieces = || (0..memory.size().div_ceil(LARGE)).map(|number| GuestPhys(number * LARGE));
-        if pieces().all(|piece| memory.is_wiped(piece)) {
-            return self.map(memory, 0, memory.size());
+        let mut run = 0..0;
+        for piece in memory.wiped() {
+            if piece.start != run.end {
+                self.map(memory, run)?;
+                run = piece.start..piece.start;
+            }
+            run.end = piece.end;
         }
-        for piece in pieces().filter(|piece| memory.is_wiped(*piece)) {
-            self.map(memory, piece.0, piece.0 + LARGE)?;
-        }
-        Ok(())
+        self.map(memory, run)
     }
 
     /// Brings in the RAM that `fault` wants, if it does. Says whether that is so.
@@ -47,16 +48,16 @@ impl Backing {
         if fault.present || !of_memory {
             return Ok(false);
         }
-        let piece = fault.gpa.0 & !(LARGE - 1);
-        memory.wipe_piece(fault.gpa);
-        self.map(memory, piece, piece + LARGE)?;
-        Ok(true)
+        match memory.wipe_piece(fault.gpa) {
+            Some(piece) => self.map(memory, piece).map(|()| true),
+            None => Ok(false),
+        }
     }
 
-    /// Maps what of `memory` lies from `start` to `end`.
-    fn map(&mut self, memory: &GuestMemory, start: u64, end: u64) -> Result<(), MapError> {
+    /// Maps what of `memory` lies in `piece`.
+    fn map(&mut self, memory: &GuestMemory, piece: Range<u64>) -> Result<(), MapError> {
         for region in memory.regions() {
-            if let Some(part) = clip(region, start, end) {
+            if let Some(part) = clip(region, &piece) {
                 self.tables.map(part.gpa, part.hpa, part.size, part.rights)?;
             }
         }
@@ -64,10 +65,10 @@ impl Backing {
     }
 }
 
-/// What of `region` lies from `start` to `end`.
-fn clip(region: MemoryRegion, start: u64, end: u64) -> Option<MemoryRegion> {
-    let first = region.gpa.0.max(start);
-    let size = end.min(region.gpa.0 + region.size).checked_sub(first)?;
+/// What of `region` lies in `piece`.
+fn clip(region: MemoryRegion, piece: &Range<u64>) -> Option<MemoryRegion> {
+    let first = region.gpa.0.max(piece.start);
+    let size = piece.end.min(region.gpa.0 + region.size).checked_sub(first)?;
     (size > 0).then_some(MemoryRegion {
         gpa: GuestPhys(first),
         hpa: HostPhys(region.hpa.0 + (first - region.gpa.0)),

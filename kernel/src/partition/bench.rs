@@ -49,8 +49,11 @@ fn send(name: &str, value: u64, unit: &str) {
 
 /// Where the time of a start went, as far as it is known.
 fn send_steps(of: &str) {
-    for (name, took) in steps::taken() {
+    for (name, took, waited) in steps::taken() {
         send(&alloc::format!("start {of}: {name}"), took, "ticks");
+        if waited > 0 {
+            send(&alloc::format!("start {of}: {name}, waits"), waited, "ticks");
+        }
     }
 }
 
