@@ -60,6 +60,8 @@ impl Images {
         }
         let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         image::check(&bytes).with_context(|| format!("{} cannot be run", path.display()))?;
+        // The hypervisor reads all of the bundle before it starts anything.
+        let bytes = image::strip(bytes);
         // Page-aligned, so that the hypervisor can read program headers in place.
         self.bytes.resize(self.bytes.len().next_multiple_of(4096), 0);
         let (Ok(offset), Ok(len)) = (u32::try_from(self.bytes.len()), u32::try_from(bytes.len())) else {
@@ -124,6 +126,9 @@ mod tests {
         assert_eq!(bundle.config.deadline_ms, 5000);
         assert_eq!(bundle.config.guests[1].expect, bundle::Expect::Any);
         assert_eq!(bundle.config.guests[0].image, bundle.config.guests[1].image);
-        assert_eq!(bundle.image(bundle.config.guests[0].image), Some(&image[..]));
+        assert_eq!(
+            bundle.image(bundle.config.guests[0].image),
+            Some(&image::strip(image)[..])
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! Whether a file can be a guest (or the hypervisor): an ELF64 for x86-64 with a PVH note.
 
+use std::ops::Range;
 use std::path::Path;
 
 use elf::ElfBytes;
@@ -75,6 +76,43 @@ pub fn check(bytes: &[u8]) -> Result<(), ImageError> {
     }
 }
 
+/// An image, which [`check`] has passed, without what no loader reads: whatever lies behind the last segment (symbols,
+/// debug information, the section headers). One that cannot be cut comes back whole.
+#[must_use]
+pub fn strip(mut bytes: Vec<u8>) -> Vec<u8> {
+    let Some(end) = end_of_segments(&bytes) else {
+        return bytes;
+    };
+    // A file cannot end before its own header.
+    bytes.truncate(end.max(ELF64_HEADER));
+    for field in [E_SHOFF, E_SHENTSIZE_SHNUM_SHSTRNDX] {
+        if let Some(field) = bytes.get_mut(field) {
+            field.fill(0);
+        }
+    }
+    bytes
+}
+
+/// Bytes of an ELF64 file header, and where it names the section headers (System V ABI, ELF header).
+const ELF64_HEADER: usize = 64;
+const E_SHOFF: Range<usize> = 40..48;
+const E_SHENTSIZE_SHNUM_SHSTRNDX: Range<usize> = 58..64;
+
+/// Where the program headers and all that they name end.
+fn end_of_segments(bytes: &[u8]) -> Option<usize> {
+    let elf = ElfBytes::<LittleEndian>::minimal_parse(bytes).ok()?;
+    // With more program headers than the field holds, their number stands in a section header.
+    if elf.ehdr.e_phnum == u16::MAX {
+        return None;
+    }
+    let headers = u64::from(elf.ehdr.e_phnum) * u64::from(elf.ehdr.e_phentsize);
+    let mut end = elf.ehdr.e_phoff.checked_add(headers)?;
+    for segment in elf.segments()? {
+        end = end.max(segment.p_offset.checked_add(segment.p_filesz)?);
+    }
+    usize::try_from(end).ok().filter(|end| *end <= bytes.len())
+}
+
 /// Bytes of the file that a boot loader loads; 0 where it is not an ELF file.
 #[must_use]
 pub fn loaded_bytes(bytes: &[u8]) -> u64 {
@@ -106,9 +144,28 @@ mod tests {
     }
 
     #[test]
+    fn stripping_keeps_what_is_loaded_and_nothing_behind_it() {
+        let whole = elf(&[0xf4, 0xf4], true);
+        let mut padded = whole.clone();
+        padded.extend([0xaa; 5000]);
+        padded[E_SHOFF][0] = 200;
+        padded[60] = 3;
+        let stripped = strip(padded);
+        assert_eq!(check(&stripped), Ok(()));
+        assert!(stripped.len() <= whole.len() && !stripped.contains(&0xaa));
+        assert_eq!(loaded_bytes(&stripped), loaded_bytes(&whole));
+        assert!(stripped[E_SHOFF].iter().all(|byte| *byte == 0) && stripped[60] == 0);
+        assert_eq!(strip(stripped.clone()), stripped);
+        // A segment that is cut off is for the loader to refuse, not for this to hide.
+        let cut = whole[..whole.len() - 1].to_vec();
+        assert_eq!(strip(cut.clone()), cut);
+    }
+
+    #[test]
     fn no_truncation_panics() {
         let whole = elf(&[0xf4], true);
         for len in 0..whole.len() - 1 {
+            let _ = strip(whole[..len].to_vec());
             assert!(check(&whole[..len]).is_err() || len > 64 + 2 * 56 + 23, "{len}");
         }
     }

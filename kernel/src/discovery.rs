@@ -46,7 +46,12 @@ fn root_pointer(firmware: &FirmwareMemory<'_>, boot: &BootInfo) -> Option<u64> {
         signature.is_some_and(|found| found == spec::acpi::rsdp::SIGNATURE)
     };
     let told = boot.rsdp.map(|rsdp| rsdp.0).filter(signed);
-    told.or_else(|| BIOS_AREA.step_by(16).find(signed))
+    told.or_else(|| {
+        let area = firmware.bytes(BIOS_AREA.start, (BIOS_AREA.end - BIOS_AREA.start) as usize)?;
+        let starts = |piece: &[u8]| piece.starts_with(&spec::acpi::rsdp::SIGNATURE);
+        let at = area.chunks_exact(16).position(starts)?;
+        Some(BIOS_AREA.start + at as u64 * 16)
+    })
 }
 
 impl PhysMem for FirmwareMemory<'_> {

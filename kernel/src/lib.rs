@@ -14,6 +14,7 @@ pub mod acpi;
 pub mod addr;
 pub mod assign;
 pub mod calibration;
+pub mod checksum;
 pub mod guest;
 pub mod iommu;
 pub mod memory;
@@ -32,5 +33,7 @@ pub mod discovery;
 pub mod entry;
 #[cfg(target_os = "none")]
 pub mod start;
+#[cfg(target_os = "none")]
+pub mod steps;
 #[cfg(target_os = "none")]
 pub mod survey;

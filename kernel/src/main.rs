@@ -20,7 +20,7 @@ mod bare {
     use kernel::discovery::Machine;
     use kernel::entry::BootInfo;
     use kernel::start::{self, Refused};
-    use kernel::{console, partition, survey};
+    use kernel::{console, partition, steps, survey};
 
     /// The boot CPU: everything in order, or a refusal that says why, and the end.
     #[unsafe(no_mangle)]
@@ -45,17 +45,23 @@ mod bare {
     fn run(boot: &BootInfo, entry_ticks: u64) -> Result<bool, Refused> {
         start::this_cpu(boot)?;
         let bundle = start::bundle(boot)?;
+        steps::done("bundle");
         let features = match bundle.config.mode {
             Mode::Sets => None,
             Mode::Run | Mode::Check | Mode::Bench => Some(start::virtualisation()?),
         };
+        steps::done("SVM");
         let machine = Machine::find(boot)?;
+        steps::done("discovery");
         let up = start::other_cpus(&machine.acpi)?;
+        steps::done("other CPUs");
         let survey = survey::take(machine, &bundle.config)?;
+        steps::done("report of devices and cohorts");
         let Some(features) = features else {
             return Ok(survey::end());
         };
         let ready = partition::prepare(&bundle, &up, start::free_memory(boot), &survey)?;
+        steps::done("plans");
         match bundle.config.mode {
             Mode::Sets | Mode::Check => Ok(survey::end()),
             Mode::Run => partition::run(ready, features, entry_ticks),

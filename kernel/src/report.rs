@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use cohort_abi::report::{Cohort, Device, Record, Refusal};
+use core::fmt::{Display, Write as _};
 use vfio_core::cohort::{CohortId, Cohorts};
 use vfio_core::pci::{Bdf, NotAssignable};
 use vfio_core::{DeviceId, cohort};
@@ -42,7 +43,7 @@ pub fn machine(
                 (function.vendor, function.device)
             }),
             class: function.map_or(0, |function| function.class),
-            set: device.set.to_string(),
+            set: text(device.set),
             group: u32::try_from(device.group.0).unwrap_or(u32::MAX),
             cohort: number(device.cohort),
             reset: resets
@@ -57,13 +58,24 @@ pub fn machine(
         records.push(Record::Cohort(Cohort {
             id: number(cohort.id()),
             members: cohort.members().iter().filter_map(|id| id.pci()).collect(),
-            because: cohort.links().iter().map(ToString::to_string).collect(),
+            because: cohort.links().iter().map(text).collect(),
             owner: owner(cohort.id()),
             state: state(cohort.id()),
         }));
     }
     records
 }
+
+/// What `value` prints, with room for a sentence from the start.
+fn text(value: impl Display) -> String {
+    let mut text = String::with_capacity(SENTENCE);
+    // Writing to a string does not fail.
+    let _ = write!(text, "{value}");
+    text
+}
+
+/// Bytes of most sentences.
+const SENTENCE: usize = 160;
 
 /// How each device is reset when it changes hands.
 fn resets(cohorts: &Cohorts) -> BTreeMap<DeviceId, String> {

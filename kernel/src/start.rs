@@ -7,6 +7,7 @@ use crate::discovery::DiscoveryError;
 use crate::entry::BootInfo;
 use crate::memory::paging::{self, PagingError};
 use crate::memory::regions::{FreeMemory, Kind, Region};
+use crate::steps;
 use crate::virt::svm::{self, SvmError};
 use alloc::vec::Vec;
 use cohort_abi::bundle::{Bundle, BundleError};
@@ -42,12 +43,14 @@ pub enum Refused {
 /// No memory for tables.
 pub fn this_cpu(boot: &BootInfo) -> Result<(), Refused> {
     paging::init(&boot.memory)?;
+    steps::done("page tables");
     cpu::init_this(0)?;
+    steps::done("descriptor tables, stacks");
     if !cpu::clock::calibrate() {
         log::warn!("the PIT does not answer; waits may be longer than they need be");
     }
     lapic::calibrate_timer();
-    crate::guest::mmio::warm_up();
+    steps::done("clock");
     Ok(())
 }
 
@@ -66,7 +69,7 @@ pub fn bundle(boot: &BootInfo) -> Result<Bundle<'static>, Refused> {
     let bytes = unsafe {
         core::slice::from_raw_parts(module.start as *const u8, (module.end - module.start) as usize)
     };
-    Ok(Bundle::parse(bytes)?)
+    Ok(Bundle::parse_with(bytes, crate::checksum::crc32c)?)
 }
 
 /// Starts the other CPUs. Says of each CPU, in the order of the MADT with the boot CPU first, whether it runs.

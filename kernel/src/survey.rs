@@ -6,6 +6,7 @@ use crate::discovery::Machine;
 use crate::partition::plan::Owners;
 use crate::report;
 use crate::start::Refused;
+use crate::steps;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -25,12 +26,12 @@ pub type Table = CohortTable<MachineAssigner>;
 /// The machine contradicts itself, or it has no usable IOMMU while the configuration assigns devices.
 pub fn take(mut machine: Machine, config: &Config) -> Result<Option<&'static Table>, Refused> {
     let needed = config.guests.iter().find(|guest| !guest.devices.is_empty());
-    let functions = machine.functions.clone();
     let owners = Owners::new(config);
     let owner = |cohorts: &Cohorts, id| cohorts.get(id).and_then(|cohort| owners.of(cohort.members()));
     if machine.acpi.viot.is_some() || needed.is_some() {
         match take_over(machine, &config.split_unsafe) {
             Ok(table) => {
+                steps::done("IOMMU, cohorts");
                 let table: &'static Table = Box::leak(Box::new(table));
                 let (cohorts, functions) = (table.cohorts(), table.platform().functions());
                 warn_of_cuts(cohorts);
@@ -39,9 +40,8 @@ pub fn take(mut machine: Machine, config: &Config) -> Result<Option<&'static Tab
                         .state(id)
                         .map_or_else(String::new, |state| state.to_string())
                 };
-                for record in report::machine(functions, cohorts, |id| owner(cohorts, id), state) {
-                    console::report(&record);
-                }
+                let records = report::machine(functions, cohorts, |id| owner(cohorts, id), state);
+                records.iter().for_each(console::report);
                 return Ok(Some(table));
             }
             Err(error) => {
@@ -76,7 +76,12 @@ pub fn take(mut machine: Machine, config: &Config) -> Result<Option<&'static Tab
         Refused::Configuration
     })?;
     warn_of_cuts(&cohorts);
-    for record in report::machine(&functions, &cohorts, |_| None, |_| String::from("no IOMMU")) {
+    for record in report::machine(
+        &machine.functions,
+        &cohorts,
+        |_| None,
+        |_| String::from("no IOMMU"),
+    ) {
         console::report(&record);
     }
     Ok(None)

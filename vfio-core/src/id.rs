@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::fsl_mc::ObjectId;
 use crate::mediated::MediatedId;
-use crate::pci::Bdf;
+use crate::pci::{Bdf, BdfText};
 use crate::platform::PlatformId;
 
 /// A device that can be assigned.
@@ -97,8 +97,14 @@ impl fmt::Display for SetId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Own(device) => write!(f, "device {device}"),
-            Self::PciSlot { segment, bus, slot } => write!(f, "slot {segment:04x}:{bus:02x}:{slot:02x}"),
-            Self::PciBus { segment, bus } => write!(f, "bus {segment:04x}:{bus:02x}"),
+            Self::PciSlot { segment, bus, slot } => {
+                f.write_str("slot ")?;
+                f.write_str(BdfText::new(Bdf::new(*segment, *bus, *slot, 0)).slot())
+            }
+            Self::PciBus { segment, bus } => {
+                f.write_str("bus ")?;
+                f.write_str(BdfText::new(Bdf::new(*segment, *bus, 0, 0)).bus())
+            }
             Self::Dprc(container) => write!(f, "container {container}"),
         }
     }

@@ -6,7 +6,6 @@ use crate::cpu::clock::Tsc;
 use crate::discovery::{DeviceMemory, DiscoveryError, Machine};
 use crate::iommu::virtio::{InitError, PciChannel, PciChannelError, VirtioIommu};
 use crate::pci::Ecam;
-use alloc::collections::BTreeSet;
 use vfio_core::DeviceId;
 use vfio_core::cohort::{Cohorts, Inventory, InventoryError};
 use vfio_core::lease::CohortTable;
@@ -66,8 +65,7 @@ pub fn take_over(
     // taken it from what can be assigned, so nobody else drives it.
     let channel = unsafe { PciChannel::new(&machine.ecam, function, Tsc) }?;
     let iommu = VirtioIommu::init(channel)?;
-    leave_out_untranslated(&mut machine, &viot, unit);
-    let topology = machine.topology()?;
+    let topology = leave_out_untranslated(&mut machine, &viot, unit)?;
     let cohorts = cohorts(&topology, split_unsafe)?;
     let assigner = Assigner::new(
         machine.ecam,
@@ -91,27 +89,26 @@ pub fn cohorts(topology: &Topology, split_unsafe: &[Bdf]) -> Result<Cohorts, Inv
     Cohorts::build(inventory)
 }
 
-/// Devices that the IOMMU does not translate for can be given to nobody.
-fn leave_out_untranslated(machine: &mut Machine, viot: &crate::acpi::Viot, unit: usize) {
-    let translated: BTreeSet<Bdf> = match machine.topology() {
-        Ok(topology) => {
-            let translated = |bdf| {
-                topology.dma_aliases(bdf).iter().all(|requester| {
-                    let endpoint = requester.pci().and_then(|alias| viot.endpoint(alias));
-                    endpoint.is_some_and(|(found, _)| found == unit)
-                })
-            };
-            topology
-                .endpoints()
-                .map(|function| function.bdf)
-                .filter(|bdf| translated(*bdf))
-                .collect()
-        }
-        Err(_) => BTreeSet::new(),
+/// Devices that the IOMMU does not translate for can be given to nobody. The topology, with that.
+fn leave_out_untranslated(
+    machine: &mut Machine,
+    viot: &crate::acpi::Viot,
+    unit: usize,
+) -> Result<Topology, TakeOverError> {
+    let topology = machine.topology()?;
+    let translated = |bdf| {
+        topology.dma_aliases(bdf).iter().all(|requester| {
+            let endpoint = requester.pci().and_then(|alias| viot.endpoint(alias));
+            endpoint.is_some_and(|(found, _)| found == unit)
+        })
     };
+    let mut changed = false;
     for function in &mut machine.functions {
-        if function.kind.is_endpoint() && !translated.contains(&function.bdf) {
-            function.not_assignable.get_or_insert(NotAssignable::NoIommu);
+        let open = function.kind.is_endpoint() && function.not_assignable.is_none();
+        if open && !translated(function.bdf) {
+            function.not_assignable = Some(NotAssignable::NoIommu);
+            changed = true;
         }
     }
+    Ok(if changed { machine.topology()? } else { topology })
 }

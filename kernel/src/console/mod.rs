@@ -31,22 +31,31 @@ struct Line<'a>(&'a mut Uart);
 
 impl Write for Line<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                send(self.0, b'\r');
+        for part in text.split_inclusive('\n') {
+            match part.strip_suffix('\n') {
+                Some(line) => {
+                    send(self.0, line.as_bytes());
+                    send(self.0, b"\r\n");
+                }
+                None => send(self.0, part.as_bytes()),
             }
-            send(self.0, byte);
         }
         Ok(())
     }
 }
 
-fn send(uart: &mut Uart, byte: u8) {
-    for _ in 0..SEND_POLLS {
-        if uart.try_send_byte(byte).is_ok() {
-            return;
+/// Sends `bytes`, as many at a time as the transmitter takes.
+fn send(uart: &mut Uart, mut bytes: &[u8]) {
+    let mut polls = 0;
+    while !bytes.is_empty() {
+        let sent = uart.send_bytes(bytes);
+        polls = if sent == 0 { polls + 1 } else { 0 };
+        if polls == SEND_POLLS {
+            (polls, bytes) = (0, bytes.get(1..).unwrap_or_default());
+        } else if sent == 0 {
+            core::hint::spin_loop();
         }
-        core::hint::spin_loop();
+        bytes = bytes.get(sent..).unwrap_or_default();
     }
 }
 
@@ -76,9 +85,7 @@ pub fn line(text: fmt::Arguments<'_>) {
 /// One record of the report.
 pub fn report(record: &Record) {
     if let (Ok(frame), Some(uart)) = (report::encode(record), REPORT.lock().as_mut()) {
-        for byte in frame {
-            send(uart, byte);
-        }
+        send(uart, &frame);
     }
 }
 

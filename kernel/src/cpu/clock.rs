@@ -7,8 +7,9 @@ use x86_64::instructions::port::Port;
 
 /// Frequency of the PIT in Hz (Intel 8254).
 const PIT_HZ: u64 = 1_193_182;
-/// How long the calibration takes, in PIT ticks: 10 ms.
-const PIT_TICKS: u16 = 11_932;
+/// How long the calibration takes, in PIT ticks: 2 ms. Reading the port costs about a microsecond, so that the result is
+/// good to a thousandth, and too long rather than too short.
+const PIT_TICKS: u16 = 2_386;
 /// Reads of the PIT's gate before it is given up.
 const GATE_POLLS: u32 = 50_000_000;
 /// What is assumed of a machine without a PIT: a fast CPU makes waits longer, never shorter.
@@ -36,17 +37,23 @@ pub fn micros(micros: u64) -> u64 {
     micros.saturating_mul(khz()) / 1000
 }
 
-/// Ticks that this machine has spent in [`delay`] and in [`calibrate`], on all CPUs together.
+/// Ticks that this machine has spent in [`waiting`], on all CPUs together.
 #[must_use]
 pub fn waited() -> u64 {
     WAITED.load(Ordering::Relaxed)
 }
 
+/// Does `wait`, and counts it as a wait.
+pub fn waiting<R>(wait: impl FnOnce() -> R) -> R {
+    let start = ticks();
+    let done = wait();
+    WAITED.fetch_add(ticks().wrapping_sub(start), Ordering::Relaxed);
+    done
+}
+
 /// Waits at least `us` microseconds.
 pub fn delay(us: u64) {
-    let start = ticks();
-    untimed_delay(us);
-    WAITED.fetch_add(ticks().wrapping_sub(start), Ordering::Relaxed);
+    waiting(|| untimed_delay(us));
 }
 
 /// The same, without counting as a wait: for whoever measures.
@@ -57,12 +64,10 @@ pub fn untimed_delay(us: u64) {
     }
 }
 
-/// Measures the counter over 10 ms of PIT channel 2, again where this CPU was held up. Returns whether the PIT answered.
+/// Measures the counter over 2 ms of PIT channel 2, again where this CPU was held up. Returns whether the PIT answered.
 pub fn calibrate() -> bool {
-    let start = ticks();
-    let khz = measure(|| Some((pit()?, ())))
+    let khz = waiting(|| measure(|| Some((pit()?, ()))))
         .map(|(span, ())| u128::from(span.most()) * u128::from(PIT_HZ) / u128::from(PIT_TICKS) / 1000);
-    WAITED.fetch_add(ticks().wrapping_sub(start), Ordering::Relaxed);
     match khz.map(u64::try_from) {
         Some(Ok(khz)) if khz > 0 => {
             KHZ.store(khz, Ordering::Relaxed);

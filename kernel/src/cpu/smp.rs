@@ -1,7 +1,7 @@
 //! Starts the other CPUs: INIT, STARTUP, a trampoline below 1 MiB, then Rust on a stack of their own.
 #![expect(unsafe_code, reason = "code that runs before paging, and its mailbox")]
 
-use super::{CpuIndex, MAX_CPUS, clock, lapic};
+use super::{CpuIndex, MAX_CPUS, clock, interrupts, lapic};
 use crate::memory::{paging, stack};
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -113,7 +113,7 @@ pub fn start(others: &[u8]) -> Result<alloc::vec::Vec<bool>, paging::PagingError
     others.iter().take(MAX_CPUS - 1).for_each(|&apic| {
         lapic::init(apic);
     });
-    clock::delay(10_000);
+    clock::delay(init_us());
     for (number, &apic) in others.iter().enumerate().take(MAX_CPUS - 1) {
         let index = number + 1;
         set(&raw const trampoline_stack, stack::allocate(STACK_BYTES)? - 8);
@@ -124,11 +124,30 @@ pub fn start(others: &[u8]) -> Result<alloc::vec::Vec<bool>, paging::PagingError
     Ok(up)
 }
 
-/// STARTUP up to twice, 10 ms after INIT (Intel SDM volume 3, section 9.4.4.1).
+/// How long to wait after INIT, in microseconds: 10 ms by the book (Intel SDM volume 3, section 9.4.4.1), which is for
+/// processors with an APIC outside. Those of AMD from family 0fh and of Intel from family 6 need none, and Linux gives
+/// them none (`smp_quirk_init_udelay`).
+fn init_us() -> u64 {
+    let cpuid = raw_cpuid::CpuId::new();
+    let vendor = cpuid.get_vendor_info();
+    let family = cpuid.get_feature_info().map_or(0, |features| {
+        let (base, extended) = (features.base_family_id(), features.extended_family_id());
+        u16::from(base) + if base == 0xf { u16::from(extended) } else { 0 }
+    });
+    let modern = vendor.is_some_and(|vendor| match vendor.as_str() {
+        "AuthenticAMD" | "HygonGenuine" => family >= 0xf,
+        // Family 0fh is the Pentium 4.
+        "GenuineIntel" => family == 6 || family > 0xf,
+        _ => false,
+    });
+    if modern { 0 } else { 10_000 }
+}
+
+/// STARTUP up to twice.
 fn start_one(apic: u8, index: CpuIndex) -> bool {
     let came = |ms: u64| {
         (0..ms * 100).any(|_| {
-            clock::delay(10);
+            nap(10);
             STARTED.load(Ordering::Acquire) as usize == index
         })
     };
@@ -138,6 +157,15 @@ fn start_one(apic: u8, index: CpuIndex) -> bool {
     }
     lapic::startup(apic, (PAGE >> 12) as u8);
     came(START_MS)
+}
+
+/// Waits about `us` microseconds with the CPU halted, which lets whatever runs the CPUs in turn go on to the next.
+fn nap(us: u64) {
+    clock::waiting(|| {
+        lapic::arm_timer(clock::micros(us));
+        interrupts::wait();
+        while interrupts::take(0).is_some() {}
+    });
 }
 
 /// First Rust on another CPU.

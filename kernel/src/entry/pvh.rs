@@ -108,6 +108,7 @@ boot_long:
 )]
 extern "C" fn pvh_long_entry(start_info: u32) -> ! {
     let ticks = crate::cpu::clock::ticks();
+    crate::steps::begin();
     crate::memory::heap::init();
     crate::console::init();
     // SAFETY: PVH hands over EBX = the physical address of start_info, whose parts lie below 4 GiB, mapped one to one;
@@ -139,5 +140,6 @@ extern "C" fn pvh_long_entry(start_info: u32) -> ! {
             .map(|line| String::from_utf8_lossy(line.to_bytes()).into_owned())
             .unwrap_or_default(),
     };
+    crate::steps::done("heap, console, what the loader says");
     super::kernel_main(boot, ticks)
 }

@@ -118,6 +118,13 @@ impl Platform {
         self.console.flush(emit);
     }
 
+    /// Counts an exit that was answered elsewhere.
+    pub fn count(&mut self, kind: ExitKind) {
+        if let Some(count) = self.counts.get_mut(kind as usize) {
+            *count += 1;
+        }
+    }
+
     /// Does what `exit` asks for. `now` is the time-stamp counter, `hardware` executes CPUID, `emit` gets each line
     /// that the guest prints.
     pub fn handle(
@@ -129,9 +136,7 @@ impl Platform {
         hardware: impl Fn(u32, u32) -> Registers,
         emit: impl FnOnce(&str),
     ) -> Verdict {
-        if let Some(count) = self.counts.get_mut(exit.kind() as usize) {
-            *count += 1;
-        }
+        self.count(exit.kind());
         let done = match exit {
             Exit::ExternalInterrupt | Exit::Nmi | Exit::InterruptWindow => return Verdict::Resume,
             Exit::Hlt => return self.halt(vcpu),

@@ -110,8 +110,9 @@ pub fn load(
     if loads().next().is_none() {
         return Err(LoadError::Empty);
     }
-    for segment in loads() {
-        load_segment(image, &segment, memory)?;
+    for (number, segment) in loads().enumerate() {
+        let overlaps = loads().take(number).any(|earlier| meet(&earlier, &segment));
+        load_segment(image, &segment, memory, overlaps)?;
     }
     let entry = segments
         .iter()
@@ -141,7 +142,17 @@ fn file_range<'a>(image: &'a [u8], segment: &ProgramHeader) -> Option<&'a [u8]> 
     image.get(Range { start, end })
 }
 
-fn load_segment(image: &[u8], segment: &ProgramHeader, memory: &GuestMemory) -> Result<(), LoadError> {
+fn meet(a: &ProgramHeader, b: &ProgramHeader) -> bool {
+    a.p_paddr < b.p_paddr.saturating_add(b.p_memsz) && b.p_paddr < a.p_paddr.saturating_add(a.p_memsz)
+}
+
+/// Writes a segment. What it has beyond its bytes in the file is zero already, unless it `overlaps` an earlier one.
+fn load_segment(
+    image: &[u8],
+    segment: &ProgramHeader,
+    memory: &GuestMemory,
+    overlaps: bool,
+) -> Result<(), LoadError> {
     let (address, size) = (segment.p_paddr, segment.p_memsz);
     let cut = LoadError::Truncated { address };
     let bytes = file_range(image, segment).ok_or(cut)?;
@@ -154,9 +165,11 @@ fn load_segment(image: &[u8], segment: &ProgramHeader, memory: &GuestMemory) -> 
         ram: memory.size(),
     };
     // All of it must fit into one piece of RAM, so it is checked before a byte is written.
-    memory
-        .zero(GuestPhys(address), usize::try_from(size).unwrap_or(usize::MAX))
-        .map_err(outside)?;
+    let whole = usize::try_from(size).unwrap_or(usize::MAX);
+    memory.check(GuestPhys(address), whole).map_err(outside)?;
+    if overlaps {
+        memory.zero(GuestPhys(address), whole).map_err(outside)?;
+    }
     memory.write(GuestPhys(address), bytes).map_err(outside)?;
     Ok(())
 }

@@ -55,11 +55,25 @@ fn read<T: FromBytes>(memory: &GuestMemory, at: u64) -> T {
 #[test]
 fn a_whole_image_is_loaded_and_its_rest_is_zero() {
     let memory = memory(4 << 20);
-    memory.write(GuestPhys(0x10_0020), &[7; 16]).unwrap();
     let entry = load(&image(), PARAMETERS, &memory).unwrap();
     assert_eq!((entry.eip, u64::from(entry.ebx)), (ENTRY, ROM));
     let words: [[u8; 0x20]; 2] = read(&memory, 0x10_0000);
     assert_eq!(words, [[0xf4; 0x20], [0; 0x20]]);
+}
+
+#[test]
+fn a_segment_over_another_has_its_own_bytes_and_zeros() {
+    let mut file = image();
+    // The second header: 24 bytes and 8 zeros, over the end of the first one's bytes.
+    file[120] = PT_LOAD as u8;
+    file[120 + 24..120 + 32].copy_from_slice(&0x10_0004u64.to_le_bytes());
+    file[120 + 40..120 + 48].copy_from_slice(&32u64.to_le_bytes());
+    let memory = memory(4 << 20);
+    assert_eq!(load(&file, PARAMETERS, &memory), Err(LoadError::NoNote));
+    let found: [u8; 0x28] = read(&memory, 0x10_0000);
+    assert_eq!(found[..4], [0xf4; 4]);
+    assert_eq!(found[4..28], file[176 + 0x20..]);
+    assert_eq!(found[28..], [0; 12]);
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! A guest's memory as the hypervisor reads and writes it: bounds-checked copies, nothing borrowed.
 //!
 //! The guest's processors and devices change it at any time, so no reference to it ever exists.
+//!
+//! What lay in the memory before is nobody's business, so each piece is wiped before it is used for the first time: by the
+//! hypervisor's own copies here, by whoever maps it for the guest through [`GuestMemory::wipe_piece`]. A piece that
+//! nobody touches is never wiped. Devices cannot wait: before they reach the memory, all of it is wiped. Pieces are 2 MiB,
+//! and 128 KiB in the first 2 MiB, where no large page can be, because of the hole.
 #![expect(
     unsafe_code,
     reason = "copies to and from memory that guests write at the same time"
@@ -10,7 +15,17 @@ use super::layout::{
     BAR_WINDOW, HIGH_RAM, LOW_RAM_END, MIN_RAM, MemoryRegion, ROM, ROM_SIZE, memory_regions,
 };
 use crate::addr::{GuestPhys, HostPhys};
+use crate::memory::regions::LARGE;
+use crate::memory::zero::zero;
+use alloc::boxed::Box;
+use core::iter;
+use core::ops::Range;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
+use spin::Mutex;
+
+/// Pieces in the first 2 MiB: the hole and the read-only region begin and end with one.
+const LOW_PIECES: u64 = 16;
 
 /// Why a copy was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +52,10 @@ pub struct GuestMemory {
     base: NonNull<u8>,
     hpa: HostPhys,
     size: u64,
+    /// Which pieces have been wiped since the guest got the memory.
+    wiped: Box<[AtomicBool]>,
+    /// Held by whoever wipes, so that nobody writes to a piece that another is still wiping.
+    wiping: Mutex<()>,
 }
 
 // SAFETY: the range is memory, not tied to a processor, and accesses are volatile copies that may race with the
@@ -58,7 +77,14 @@ impl GuestMemory {
         if !(MIN_RAM..=BAR_WINDOW).contains(&size) || !size.is_multiple_of(4096) {
             return Err(MemoryError::Size { size });
         }
-        Ok(Self { base, hpa, size })
+        let wiped = (0..LOW_PIECES - 1 + size.div_ceil(LARGE)).map(|_| AtomicBool::new(false));
+        Ok(Self {
+            base,
+            hpa,
+            size,
+            wiped: wiped.collect(),
+            wiping: Mutex::new(()),
+        })
     }
 
     /// Bytes, the hole included.
@@ -73,17 +99,90 @@ impl GuestMemory {
         memory_regions(self.hpa, self.size)
     }
 
-    /// The byte at `gpa` where all `bytes` from it are in one region of memory; `rom` says whether the read-only
+    /// The end of `bytes` from `gpa` where all of them are in one region of memory; `rom` says whether the read-only
     /// region counts.
-    fn locate(&self, gpa: GuestPhys, bytes: usize, rom: bool) -> Result<*mut u8, MemoryError> {
+    fn end(&self, gpa: GuestPhys, bytes: usize, rom: bool) -> Result<u64, MemoryError> {
         let outside = MemoryError::Outside { gpa, bytes };
         let end = gpa.0.checked_add(bytes as u64).ok_or(outside)?;
         let within = |start: u64, limit: u64| start <= gpa.0 && end <= limit;
         if within(0, LOW_RAM_END) || within(HIGH_RAM, self.size) || rom && within(ROM, ROM + ROM_SIZE) {
-            Ok(self.base.as_ptr().wrapping_add(gpa.0 as usize))
+            Ok(end)
         } else {
             Err(outside)
         }
+    }
+
+    /// The byte at `gpa` where all `bytes` from it are in one region of memory, wiped if they have not been yet.
+    fn locate(&self, gpa: GuestPhys, bytes: usize, rom: bool) -> Result<*mut u8, MemoryError> {
+        let end = self.end(gpa, bytes, rom)?;
+        let mut at = gpa.0;
+        while at < end {
+            at = self.wipe_piece(GuestPhys(at)).map_or(end, |piece| piece.end);
+        }
+        Ok(self.base.as_ptr().wrapping_add(gpa.0 as usize))
+    }
+
+    /// Wipes the piece around `gpa`, unless that has been done, and says which it is. Outside the guest's memory there
+    /// is none.
+    pub fn wipe_piece(&self, gpa: GuestPhys) -> Option<Range<u64>> {
+        let (number, piece) = self.piece(gpa)?;
+        let wiped = self.wiped.get(number)?;
+        if !wiped.load(Ordering::Acquire) {
+            let held = self.wiping.lock();
+            if !wiped.load(Ordering::Acquire) {
+                self.zero_piece(&piece);
+                wiped.store(true, Ordering::Release);
+            }
+            drop(held);
+        }
+        Some(piece)
+    }
+
+    /// The pieces that have been wiped, in order: only these can hold anything of the guest's.
+    pub fn wiped(&self) -> impl Iterator<Item = Range<u64>> {
+        let wiped = self.wiped.iter();
+        self.pieces()
+            .zip(wiped)
+            .filter_map(|(piece, wiped)| wiped.load(Ordering::Acquire).then_some(piece))
+    }
+
+    /// Wipes all that has not been wiped yet: before devices can reach the memory.
+    pub fn wipe_all(&self) {
+        for piece in self.pieces() {
+            self.wipe_piece(GuestPhys(piece.start));
+        }
+    }
+
+    /// All pieces, in order.
+    fn pieces(&self) -> impl Iterator<Item = Range<u64>> {
+        let next = |piece: &Range<u64>| Some(self.piece(GuestPhys(piece.end))?.1);
+        iter::successors(self.piece(GuestPhys(0)).map(|(_, piece)| piece), next)
+    }
+
+    /// The piece around `gpa`, and its number.
+    fn piece(&self, gpa: GuestPhys) -> Option<(usize, Range<u64>)> {
+        if gpa.0 >= self.size {
+            return None;
+        }
+        let (bytes, before) = if gpa.0 < LARGE {
+            (LARGE / LOW_PIECES, 0)
+        } else {
+            (LARGE, LOW_PIECES - 1)
+        };
+        let number = gpa.0 / bytes;
+        let start = number * bytes;
+        Some(((before + number) as usize, start..self.size.min(start + bytes)))
+    }
+
+    fn zero_piece(&self, piece: &Range<u64>) {
+        let bytes = piece.end - piece.start;
+        // SAFETY: `piece` gave the range, which so is inside the memory that `new` was promised.
+        unsafe {
+            zero(
+                self.base.as_ptr().wrapping_add(piece.start as usize),
+                bytes as usize,
+            )
+        };
     }
 
     /// Copies from RAM or the read-only region.
@@ -108,6 +207,14 @@ impl GuestMemory {
         Ok(())
     }
 
+    /// Whether all of a range is RAM.
+    ///
+    /// # Errors
+    /// [`MemoryError::Outside`].
+    pub fn check(&self, gpa: GuestPhys, bytes: usize) -> Result<(), MemoryError> {
+        self.end(gpa, bytes, false).map(|_| ())
+    }
+
     /// Fills RAM with zeros.
     ///
     /// # Errors
@@ -119,11 +226,12 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Zeroes everything, hole and read-only region included: nothing of a former owner is left. Before the guest
-    /// starts, and after it ended.
-    pub fn wipe(&self) {
-        // SAFETY: the whole range is what `new` was promised.
-        unsafe { self.base.as_ptr().write_bytes(0, self.size as usize) };
+    /// Zeroes all that the guest can have written, read-only region included, after it ended: the next owner, and whoever
+    /// looks at the memory otherwise, finds nothing of it.
+    pub fn erase(&self) {
+        for piece in self.wiped() {
+            self.zero_piece(&piece);
+        }
     }
 
     /// Writes the read-only region. For the hypervisor, before the guest starts.
@@ -148,9 +256,9 @@ pub(super) mod fake {
 
     use super::*;
 
-    /// Memory of `size` bytes, leaked: a test's process is short.
+    /// Memory of `size` bytes in which something lies, leaked: a test's process is short.
     pub(crate) fn memory(size: u64) -> GuestMemory {
-        let bytes = Box::leak(vec![0u8; size as usize].into_boxed_slice());
+        let bytes = Box::leak(vec![0xa5u8; size as usize].into_boxed_slice());
         // SAFETY: the box is leaked, so valid for ever, and nobody else knows it.
         unsafe {
             GuestMemory::new(
@@ -197,9 +305,55 @@ mod tests {
         memory.read(GuestPhys(ROM), &mut out).unwrap();
         assert_eq!(&out, b"tables");
         assert!(memory.load_rom(&vec![0; ROM_SIZE as usize + 1]).is_err());
-        memory.wipe();
+        memory.erase();
         memory.read(GuestPhys(ROM), &mut out).unwrap();
         assert_eq!(out, [0; 6]);
+    }
+
+    #[test]
+    fn a_piece_is_wiped_before_it_is_used_and_only_then() {
+        let memory = memory(7 << 20);
+        let bytes = |at: usize| {
+            // SAFETY: inside the leaked memory, which nobody else uses meanwhile.
+            unsafe { memory.base.as_ptr().add(at).read_volatile() }
+        };
+        assert_eq!(memory.wiped().count(), 0);
+        memory.write(GuestPhys((4 << 20) - 2), &[1, 2, 3, 4]).unwrap();
+        let pieces: Vec<_> = memory.wiped().collect();
+        assert_eq!(pieces, [2 << 20..4 << 20, 4 << 20..6 << 20]);
+        assert_eq!(
+            (bytes(2 << 20), bytes((4 << 20) - 1), bytes((6 << 20) - 1)),
+            (0, 2, 0)
+        );
+        assert_eq!((bytes((2 << 20) - 1), bytes(6 << 20)), (0xa5, 0xa5));
+        let mut out = [7; 8];
+        memory.read(GuestPhys((7 << 20) - 8), &mut out).unwrap();
+        memory.read(GuestPhys(ROM), &mut out).unwrap();
+        assert_eq!(out, [0; 8]);
+        assert_eq!(
+            (bytes(ROM as usize - 1), bytes((ROM + ROM_SIZE) as usize)),
+            (0xa5, 0xa5)
+        );
+        memory.wipe_all();
+        assert_eq!((bytes(0), bytes((4 << 20) - 1)), (0, 2), "what was written stays");
+        let whole = memory
+            .wiped()
+            .try_fold(0, |at, piece| (piece.start == at).then_some(piece.end));
+        assert_eq!(whole, Some(7 << 20));
+        assert_eq!(memory.wipe_piece(GuestPhys(7 << 20)), None);
+        assert_eq!(memory.wipe_piece(GuestPhys(u64::MAX)), None);
+    }
+
+    #[test]
+    fn what_a_guest_had_is_erased() {
+        let memory = memory(4 << 20);
+        memory.write(GuestPhys(0x1000), b"secret").unwrap();
+        memory.erase();
+        let bytes = |at: usize| {
+            // SAFETY: inside the leaked memory, which nobody else uses meanwhile.
+            unsafe { memory.base.as_ptr().add(at).read_volatile() }
+        };
+        assert_eq!((bytes(0x1000), bytes(2 << 20)), (0, 0xa5));
     }
 
     #[test]

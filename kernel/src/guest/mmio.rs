@@ -90,11 +90,8 @@ const REGISTERS: [Gpr; 16] = [
     Gpr::R15,
 ];
 
-/// Builds the decoder's tables, which are on the heap. Once at boot, so that no guest causes it.
-pub fn warm_up() {
-    let _ = Decoder::new(64, &[0x90], DecoderOptions::NONE).decode();
-}
-
+/// Decodes one instruction. The first one builds the library's tables on the heap (82 KiB, once for all guests), so that a boot
+/// whose guests never trap does not pay for them.
 fn decode_any(bytes: &[u8], vcpu: &impl VcpuState) -> Result<Instruction, NotEmulated> {
     let code = vcpu.code_segment();
     let bitness = match (vcpu.efer() & efer::LMA != 0 && code.long, code.default32) {

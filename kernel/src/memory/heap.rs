@@ -68,4 +68,20 @@ unsafe impl GlobalAlloc for Heap {
             unsafe { self.pool.lock().deallocate(block, layout.align()) };
         }
     }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        let (Some(block), Ok(wanted)) = (
+            NonNull::new(block),
+            Layout::from_size_align(bytes, layout.align()),
+        ) else {
+            return null_mut();
+        };
+        // SAFETY: the caller passes a block of this allocator with the layout that it asked for.
+        let moved = unsafe { self.pool.lock().reallocate(block, wanted) };
+        if moved.is_some() {
+            self.used.fetch_add(bytes, Ordering::Relaxed);
+            self.used.fetch_sub(layout.size(), Ordering::Relaxed);
+        }
+        moved.map_or(null_mut(), NonNull::as_ptr)
+    }
 }

@@ -7,9 +7,10 @@
 use super::regions::{Kind, Region};
 use crate::addr::HostPhys;
 use alloc::alloc::{Layout, alloc_zeroed};
+use alloc::vec::Vec;
 use spin::Mutex;
 use x86_64::registers::control::{Cr3, Cr3Flags};
-use x86_64::structures::paging::mapper::{MapToError, MappedFrame, TranslateResult, UnmapError};
+use x86_64::structures::paging::mapper::{MapToError, TranslateResult, UnmapError};
 use x86_64::structures::paging::page::PageSize;
 use x86_64::structures::paging::{
     FrameAllocator, Mapper, OffsetPageTable, Page, PageTable, PageTableFlags as Flags, PhysFrame, Size2MiB,
@@ -34,6 +35,9 @@ pub const LIMIT: u64 = 1 << 46;
 
 const SMALL: u64 = 4 << 10;
 const LARGE: u64 = 2 << 20;
+const HUGE: u64 = 1 << 30;
+const ENTRIES: u64 = 512;
+const TABLE: Flags = Flags::PRESENT.union(Flags::WRITABLE);
 const DATA: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::NO_EXECUTE);
 const DEVICE: Flags = DATA.union(Flags::NO_CACHE).union(Flags::WRITE_THROUGH);
 const TEXT: Flags = Flags::PRESENT;
@@ -78,42 +82,109 @@ pub fn image() -> Region {
     }
 }
 
-/// Builds the tables for `memory` and loads them.
+/// Builds the tables for `memory` and loads them: a gigabyte in one page where nothing in it differs and the
+/// processor has such pages, else pieces of 2 MiB, and single pages around the image and at the bottom.
 ///
 /// # Errors
 /// [`PagingError`]; the boot tables stay loaded.
 pub fn init(memory: &[Region]) -> Result<(), PagingError> {
-    let root = HeapFrames
-        .allocate_frame()
-        .ok_or(PagingError::Memory)?
-        .start_address();
-    // SAFETY: the frame is fresh, zeroed, owned by nobody else, and mapped one to one by the boot tables.
-    let mut tables =
-        unsafe { OffsetPageTable::new(&mut *(root.as_u64() as *mut PageTable), VirtAddr::zero()) };
-    let ram_top = memory
+    let usable: Vec<(u64, u64)> = memory
         .iter()
-        .filter(|r| r.kind == Kind::Usable)
-        .map(|r| r.end)
-        .max()
-        .unwrap_or(0);
+        .filter(|region| region.kind == Kind::Usable)
+        .map(|region| (region.start, region.end))
+        .collect();
+    let ram_top = usable.iter().map(|(_, end)| *end).max().unwrap_or(0);
     let top = ram_top.max(4 << 30).next_multiple_of(LARGE).min(LIMIT);
     let image = image();
-    let usable: alloc::vec::Vec<&Region> = memory.iter().filter(|r| r.kind == Kind::Usable).collect();
-    let mut at = 0;
-    while at < top {
-        let usable = usable.iter().any(|r| r.start < at + LARGE && at < r.end);
-        let flags = if usable || at == 0 { DATA } else { DEVICE };
-        if at == 0 || (at < image.end && image.start < at + LARGE) {
-            for page in (at..at + LARGE).step_by(SMALL as usize) {
-                if page != 0 {
-                    map::<Size4KiB>(&mut tables, page, flags)?;
-                }
-            }
-        } else {
-            map::<Size2MiB>(&mut tables, at, flags)?;
+    let features = raw_cpuid::CpuId::new().get_extended_processor_and_feature_identifiers();
+    let huge_pages = features.is_some_and(|features| features.has_1gib_pages());
+    let split = |start: u64, end: u64| start == 0 || (start < image.end && image.start < end);
+
+    let root = table()?;
+    let mut third = root;
+    for start in (0..top).step_by(HUGE as usize) {
+        let end = top.min(start + HUGE);
+        if index(start, HUGE) == 0 {
+            third = table()?;
+            fill(root, HUGE * ENTRIES, start, start + 1, third, TABLE);
         }
-        at += LARGE;
+        let whole = usable
+            .iter()
+            .any(|(from, to)| *from <= start && start + HUGE <= *to);
+        let none = !usable.iter().any(|(from, to)| *from < end && start < *to);
+        if huge_pages && (whole || none) && !split(start, end) {
+            let flags = if whole { DATA } else { DEVICE };
+            fill(third, HUGE, start, end, start, flags | Flags::HUGE_PAGE);
+            continue;
+        }
+        let second = table()?;
+        fill(third, HUGE, start, end, second, TABLE);
+        if !whole {
+            fill(second, LARGE, start, end, start, DEVICE | Flags::HUGE_PAGE);
+        }
+        for &(from, to) in &usable {
+            let (from, to) = (from.max(start) & !(LARGE - 1), to.min(end));
+            fill(second, LARGE, from, to, from, DATA | Flags::HUGE_PAGE);
+        }
+        let around = image.start.max(start) & !(LARGE - 1)..image.end.min(end);
+        let bottom = (start == 0)
+            .then_some(0)
+            .filter(|bottom| !around.contains(bottom));
+        for piece in bottom.into_iter().chain(around.step_by(LARGE as usize)) {
+            let first = table()?;
+            fill(second, LARGE, piece, piece + LARGE, first, TABLE);
+            fill_small(first, piece);
+        }
     }
+    // SAFETY: the frame is owned by nobody else and mapped one to one, by the boot tables and by itself.
+    let tables = unsafe { OffsetPageTable::new(&mut *(root as *mut PageTable), VirtAddr::zero()) };
+    // SAFETY: the tables map the running text, the data and the stack as they are used.
+    unsafe {
+        Cr3::write(
+            PhysFrame::containing_address(PhysAddr::new(root)),
+            Cr3Flags::empty(),
+        );
+    };
+    *TABLES.lock() = Some(tables);
+    Ok(())
+}
+
+/// A fresh table's address.
+fn table() -> Result<u64, PagingError> {
+    let frame = HeapFrames.allocate_frame().ok_or(PagingError::Memory)?;
+    Ok(frame.start_address().as_u64())
+}
+
+/// Which entry of its table leads to `at`, where each stands for `span` bytes.
+const fn index(at: u64, span: u64) -> u64 {
+    at / span % ENTRIES
+}
+
+/// Points the entries for `start` to `end` of `table`, each of which stands for `span` bytes, to `to` and on.
+fn fill(table: u64, span: u64, start: u64, end: u64, to: u64, flags: Flags) {
+    if start >= end {
+        return;
+    }
+    let (first, last) = (index(start, span), index(end - 1, span));
+    let mut entry = to | flags.bits();
+    // SAFETY: a table that `table` gave, mapped one to one, and indexes below 512; no other reference to it exists.
+    let entries = unsafe {
+        core::slice::from_raw_parts_mut(
+            (table as *mut u64).add(first as usize),
+            (last - first + 1) as usize,
+        )
+    };
+    for place in entries {
+        *place = entry;
+        // Nothing is mapped where this could wrap: what is behind the last entry is not used.
+        entry = entry.wrapping_add(span);
+    }
+}
+
+/// Fills the table for the 2 MiB at `piece`, in which page 0 or part of the image is.
+fn fill_small(table: u64, piece: u64) {
+    let end = piece + LARGE;
+    fill(table, SMALL, piece, end, piece, DATA);
     let parts = [
         (&raw const __text_start as u64, &raw const __text_end as u64, TEXT),
         (
@@ -122,16 +193,15 @@ pub fn init(memory: &[Region]) -> Result<(), PagingError> {
             RODATA,
         ),
     ];
-    for (start, end, flags) in parts {
-        for page in (start..end).step_by(SMALL as usize) {
-            protect(&mut tables, page, flags)?;
+    for (from, to, flags) in parts {
+        let (from, to) = (from.max(piece), to.min(end));
+        fill(table, SMALL, from, to, from, flags);
+    }
+    for gone in [0, &raw const __boot_stack_guard as u64] {
+        if (piece..end).contains(&gone) {
+            fill(table, SMALL, gone, gone + 1, 0, Flags::empty());
         }
     }
-    unmap(&mut tables, &raw const __boot_stack_guard as u64)?;
-    // SAFETY: the tables map the running text, the data and the stack as they are used.
-    unsafe { Cr3::write(PhysFrame::containing_address(root), Cr3Flags::empty()) };
-    *TABLES.lock() = Some(tables);
-    Ok(())
 }
 
 /// Physical address of the root table.
@@ -191,11 +261,7 @@ pub fn set_executable(at: u64, executable: bool) -> Result<(), PagingError> {
 #[must_use]
 pub fn rights(at: u64) -> Option<Flags> {
     match TABLES.lock().as_ref()?.translate(VirtAddr::new(at)) {
-        TranslateResult::Mapped {
-            frame: MappedFrame::Size4KiB(_) | MappedFrame::Size2MiB(_),
-            flags,
-            ..
-        } => Some(flags),
+        TranslateResult::Mapped { flags, .. } => Some(flags),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "stacks are raw memory")]
 
 use super::paging::{PagingError, unmap_page};
-use alloc::alloc::{Layout, alloc_zeroed};
+use alloc::alloc::{Layout, alloc};
 
 const PAGE: usize = 4096;
 
@@ -13,7 +13,7 @@ const PAGE: usize = 4096;
 pub fn allocate(bytes: usize) -> Result<u64, PagingError> {
     let layout = Layout::from_size_align(bytes + PAGE, PAGE).map_err(|_| PagingError::Range)?;
     // SAFETY: the layout has a size.
-    let base = unsafe { alloc_zeroed(layout) };
+    let base = unsafe { alloc(layout) };
     if base.is_null() {
         return Err(PagingError::Memory);
     }

@@ -12,6 +12,7 @@ use crate::assign::MachineAssigner;
 use crate::console;
 use crate::cpu::clock::{self, ticks};
 use crate::start::Refused;
+use crate::steps;
 use crate::survey::Table;
 use crate::virt::svm::{EntryState, Features};
 use alloc::string::{String, ToString};
@@ -45,6 +46,16 @@ const SIZES: [(u64, &str, &str); 3] = [
 fn send(name: &str, value: u64, unit: &str) {
     let (name, unit) = (String::from(name), String::from(unit));
     console::report(&Record::Figure(Figure { name, value, unit }));
+}
+
+/// Where the time of a start went, as far as it is known.
+fn send_steps(of: &str) {
+    for (name, took, waited) in steps::taken() {
+        send(&alloc::format!("start {of}: {name}"), took, "ticks");
+        if waited > 0 {
+            send(&alloc::format!("start {of}: {name}, waits"), waited, "ticks");
+        }
+    }
 }
 
 fn median(mut of: Vec<u64>) -> u64 {
@@ -81,12 +92,14 @@ pub fn bench(mut run: Run, features: Features, entry_ticks: u64) -> Result<bool,
                     start.saturating_sub(waited),
                     "ticks",
                 );
+                send_steps("without devices");
             }
             Err(why) => failures.push(why),
         }
     }
     // What was measured so far is no part of the way to the guests' start.
     let entry_ticks = entry_ticks + (ticks() - began);
+    steps::begin();
     run.config.deadline_ms = RUN_MS;
     for ready in &mut run.guests {
         ready.guest.expect = Expect::Any;
@@ -103,6 +116,7 @@ pub fn bench(mut run: Run, features: Features, entry_ticks: u64) -> Result<bool,
             "ticks",
         );
     }
+    send_steps("with devices");
     failures.extend(done.failures);
     if let Some(bare) = &bare {
         match Partition::build(bare, None, features, 0) {

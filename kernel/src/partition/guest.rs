@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "takes RAM that the memory map calls free")]
 
 use super::backend::{self, MachineBackend};
+use super::backing::Backing;
 use super::frames::HeapFrames;
 use super::prepare::Ready;
 use crate::addr::HostPhys;
@@ -11,6 +12,7 @@ use crate::guest::loader::{self, BootParameters, LoadError};
 use crate::guest::policy::direct_msrs;
 use crate::guest::{GuestEnd, GuestMemory, MemoryError};
 use crate::pci::Function;
+use crate::steps;
 use crate::survey::Table;
 use crate::virt::nested::{MapError, NestedTables};
 use crate::virt::svm::{EntryState, Features, IoPermissions, MsrPermissions, SvmVcpu};
@@ -45,6 +47,8 @@ pub(super) enum Ending {
     Guest(GuestEnd),
     /// The hypervisor stopped it: its time was over.
     Deadline,
+    /// The hypervisor stopped it: its memory could not be mapped.
+    Backing(MapError),
     /// It has not run to an end.
     None,
 }
@@ -58,13 +62,13 @@ pub(super) struct Partition {
     pub(super) backend: MachineBackend,
     pub(super) ending: Ending,
     pub(super) started: u64,
+    pub(super) backing: Backing,
     entry_ticks: u64,
-    /// Walked by the processor as long as the guest runs.
-    _tables: NestedTables<HeapFrames>,
 }
 
 impl Partition {
-    /// Wipes and loads the guest's memory, and builds its tables.
+    /// Loads the guest's memory and builds its tables. What devices will reach is wiped here, anything else when it is
+    /// used for the first time.
     pub(super) fn build(
         ready: &Ready,
         table: Option<&'static Table>,
@@ -85,25 +89,29 @@ impl Partition {
             None => Vec::new(),
         };
         let assigned = AssignedFunctions::new(backend::config(table), &functions, 1)?;
-        memory.wipe();
+        steps::done("bus of the guest");
+        if !config.devices.is_empty() {
+            memory.wipe_all();
+        }
+        steps::done("wiping");
         let parameters = BootParameters {
             command_line: &config.cmdline,
             cpus: 1,
         };
         let entry = loader::load(ready.image, parameters, &memory)?;
-        let mut tables = NestedTables::new(HeapFrames, features.page1g)?;
-        for region in memory
-            .regions()
-            .iter()
-            .chain(assigned.mapped())
-            .filter(|region| region.size != 0)
-        {
-            tables.map(region.gpa, region.hpa, region.size, region.rights)?;
+        steps::done("loading");
+        let mut backing = Backing::new(NestedTables::new(HeapFrames, features.page1g)?);
+        backing.map_wiped(&memory)?;
+        for region in assigned.mapped() {
+            backing
+                .tables
+                .map(region.gpa, region.hpa, region.size, region.rights)?;
         }
+        steps::done("nested tables");
         let mut msrs = MsrPermissions::deny_all();
         direct_msrs().for_each(|msr| msrs.allow(msr));
         let ports = Arc::from(IoPermissions::deny_all());
-        let mut vcpu = SvmVcpu::new(tables.root().0, ports, Arc::from(msrs), features.nrip_save);
+        let mut vcpu = SvmVcpu::new(backing.root(), ports, Arc::from(msrs), features.nrip_save);
         vcpu.reset(EntryState {
             eip: entry.eip,
             ebx: entry.ebx,
@@ -111,6 +119,7 @@ impl Partition {
         for place in assigned.placements() {
             log::info!("{} finds {} at {}", config.name, place.physical, place.guest);
         }
+        steps::done("vCPU");
         Ok(Box::new(Self {
             name: config.name.clone(),
             vcpu,
@@ -120,7 +129,7 @@ impl Partition {
             ending: Ending::None,
             started: 0,
             entry_ticks,
-            _tables: tables,
+            backing,
         }))
     }
 
@@ -149,6 +158,7 @@ impl Partition {
                 false,
                 String::from("stopped: it still ran when the deadline passed"),
             ),
+            Ending::Backing(error) => (false, alloc::format!("stopped: nested page tables: {error}")),
             Ending::None => (false, String::from("never ran")),
         }
     }
@@ -176,8 +186,8 @@ impl Partition {
         self.started.saturating_sub(self.entry_ticks)
     }
 
-    /// Zeroes the guest's memory: the next owner finds nothing.
+    /// Zeroes what the guest had of its memory: the next owner finds nothing.
     pub(super) fn wipe(&self) {
-        self.platform.memory().wipe();
+        self.platform.memory().erase();
     }
 }

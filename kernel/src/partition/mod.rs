@@ -9,6 +9,8 @@ pub mod plan;
 #[cfg(target_os = "none")]
 mod backend;
 #[cfg(target_os = "none")]
+mod backing;
+#[cfg(target_os = "none")]
 mod bench;
 #[cfg(target_os = "none")]
 mod faults;

@@ -181,6 +181,7 @@ fn open(
         memory: domain.as_ref().map(Domain::view),
         host,
     };
+    crate::steps::done("cohorts opened");
     let cpu = ready.grant.cpu;
     Ok((
         Holds {

@@ -6,7 +6,7 @@ use crate::console;
 use crate::cpu::{CpuIndex, clock, interrupts, lapic};
 use crate::guest::dispatch::Verdict;
 use crate::guest::policy::cpuid::Registers;
-use crate::virt::svm;
+use crate::virt::{Exit, svm};
 
 /// A halted CPU looks again after this many microseconds, whatever wakes it or not.
 const HALT_LIMIT_US: u64 = 100_000;
@@ -57,6 +57,7 @@ pub(super) fn step(cpu: CpuIndex, partition: &mut Partition, armed: &mut Option<
         platform,
         functions,
         backend,
+        backing,
         ..
     } = partition;
     while let Some(vector) = interrupts::take(cpu) {
@@ -74,6 +75,16 @@ pub(super) fn step(cpu: CpuIndex, partition: &mut Partition, armed: &mut Option<
         *armed = deadline;
     }
     let exit = vcpu.run();
+    if let Exit::NestedFault(fault) = exit {
+        match backing.bring_in(platform.memory(), fault) {
+            Ok(false) => {}
+            Ok(true) => {
+                platform.count(exit.kind());
+                return None;
+            }
+            Err(error) => return Some(Ending::Backing(error)),
+        }
+    }
     let emit = |line: &str| console::line(format_args!("[{name}] {line}"));
     match platform.handle(
         exit,

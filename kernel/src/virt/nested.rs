@@ -189,7 +189,7 @@ impl<F: FrameSource> NestedTables<F> {
         if gpa.0 >> ADDRESS_BITS != 0 {
             return None;
         }
-        let (entry, level) = self.find(gpa.0);
+        let (entry, level, _) = self.find(gpa.0);
         let Step::Page(entry) = step(entry, level) else {
             return None;
         };
@@ -206,30 +206,40 @@ impl<F: FrameSource> NestedTables<F> {
         })
     }
 
-    /// The lowest entry on the way to `gpa` (absent or a page) and its level.
-    fn find(&self, gpa: u64) -> (u64, u8) {
+    /// The lowest entry on the way to `gpa` (absent or a page), its level and the table that it is in.
+    fn find(&self, gpa: u64) -> (u64, u8, HostPhys) {
         let (mut table, mut level) = (self.root, LEVELS);
         loop {
             let entry = self.frames.read(table, index(gpa, level));
             match step(entry, level) {
                 Step::Table(next) => (table, level) = (next, level - 1),
-                Step::Absent | Step::Page(_) => return (entry, level),
+                Step::Absent | Step::Page(_) => return (entry, level, table),
             }
         }
     }
 
     fn check_free(&self, mut gpa: u64, end: u64) -> Result<(), MapError> {
         while gpa < end {
-            let (entry, level) = self.find(gpa);
+            let (mut entry, level, table) = self.find(gpa);
+            // On through the same table as long as nothing is there.
+            let mut at = index(gpa, level);
+            while let Step::Absent = step(entry, level) {
+                gpa = (gpa & !(span(level) - 1)) + span(level);
+                at += 1;
+                if at == ENTRIES || gpa >= end {
+                    break;
+                }
+                entry = self.frames.read(table, at);
+            }
             if let Step::Page(_) = step(entry, level) {
                 return Err(MapError::Overlap { gpa: GuestPhys(gpa) });
             }
-            gpa = (gpa & !(span(level) - 1)) + span(level);
         }
         Ok(())
     }
 
-    /// Maps the largest page that fits at `gpa`, and says how many bytes that were.
+    /// Maps the largest page that fits at `gpa`, and as many of that size behind it as one table takes. Says how many
+    /// bytes that were.
     fn place(&mut self, gpa: u64, hpa: u64, size: u64, rights: Rights) -> Result<u64, MapError> {
         let (mut table, mut level) = (self.root, LEVELS);
         loop {
@@ -239,8 +249,15 @@ impl<F: FrameSource> NestedTables<F> {
             if absent && level <= self.largest && (gpa | hpa).is_multiple_of(page) && size >= page {
                 let mut leaf = rights.leaf();
                 leaf.set(Entry::LARGE, level > 1);
-                self.frames.write(table, at, hpa | leaf.bits());
-                return Ok(page);
+                let (mut at, mut done) = (at, 0);
+                loop {
+                    self.frames.write(table, at, (hpa + done) | leaf.bits());
+                    (at, done) = (at + 1, done + page);
+                    let room = at < ENTRIES && size - done >= page;
+                    if !room || self.frames.read(table, at) & Entry::PRESENT.bits() != 0 {
+                        return Ok(done);
+                    }
+                }
             }
             table = if absent {
                 let frame = self.frames.allocate().ok_or(MapError::OutOfFrames)?;

@@ -219,6 +219,13 @@ impl Cohorts {
 /// A search from what is there along the causes that join: all devices with one cause are joined pairwise by it,
 /// so that the link can name the device from which the search came.
 fn missing(cohort: &Cohort, requested: &Map<DeviceId, ()>) -> Vec<Missing> {
+    if cohort
+        .members()
+        .iter()
+        .all(|device| requested.contains_key(device))
+    {
+        return Vec::new();
+    }
     let mut causes_of: Map<DeviceId, Vec<Cause>> = Map::default();
     let mut devices_of: Map<Cause, Vec<DeviceId>> = Map::default();
     for link in cohort.links() {

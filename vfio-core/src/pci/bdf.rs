@@ -69,10 +69,55 @@ impl Bdf {
     }
 }
 
+/// The text of an address. Numbers are written by hand: addresses are most of what a hypervisor says while it starts.
+#[derive(Clone, Copy)]
+pub(crate) struct BdfText([u8; 12]);
+
+impl BdfText {
+    /// `0000:01:00.1`
+    pub(crate) const fn new(bdf: Bdf) -> Self {
+        const fn digit(value: u8) -> u8 {
+            match value & 0xf {
+                value @ 0..=9 => b'0' + value,
+                value => b'a' + (value - 10),
+            }
+        }
+        let [high, low] = bdf.segment.to_be_bytes();
+        Self([
+            digit(high >> 4),
+            digit(high),
+            digit(low >> 4),
+            digit(low),
+            b':',
+            digit(bdf.bus >> 4),
+            digit(bdf.bus),
+            b':',
+            digit(bdf.device() >> 4),
+            digit(bdf.device()),
+            b'.',
+            digit(bdf.function()),
+        ])
+    }
+
+    /// All of it.
+    pub(crate) fn whole(&self) -> &str {
+        core::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// Segment and bus: `0000:01`.
+    pub(crate) fn bus(&self) -> &str {
+        self.whole().get(..7).unwrap_or_default()
+    }
+
+    /// Segment, bus and slot: `0000:01:00`.
+    pub(crate) fn slot(&self) -> &str {
+        self.whole().get(..10).unwrap_or_default()
+    }
+}
+
 impl fmt::Display for Bdf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (device, function) = (self.device(), self.function());
-        write!(f, "{:04x}:{:02x}:{device:02x}.{function}", self.segment, self.bus)
+        f.write_str(BdfText::new(*self).whole())
     }
 }
 
@@ -128,6 +173,11 @@ mod tests {
             let bdf = Bdf::from_requester_id(0xabc, id);
             assert_eq!(bdf.to_string().parse(), Ok(bdf));
             assert_eq!(bdf.requester_id(), id);
+            let (bus, device, function) = (bdf.bus(), bdf.device(), bdf.function());
+            assert_eq!(
+                bdf.to_string(),
+                std::format!("0abc:{bus:02x}:{device:02x}.{function}")
+            );
         }
     }
 

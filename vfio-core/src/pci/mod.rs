@@ -13,6 +13,7 @@ mod tests;
 mod topology;
 
 pub use acs::{Acs, AcsCapability};
+pub(crate) use bdf::BdfText;
 pub use bdf::{Bdf, ParseBdfError};
 pub use function::{BusRange, Function, FunctionReset, NotAssignable, PortKind, ResetMethods};
 pub use group::{GroupCause, GroupLink, Groups};

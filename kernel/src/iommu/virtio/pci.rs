@@ -182,12 +182,23 @@ impl Buffers {
     }
 }
 
-/// Copies what the device has written to the beginning of one of the pages.
+/// Copies what the device has written to the beginning of `page`, which is a multiple of 8.
 fn take(page: NonNull<u8>, bytes: &mut [u8]) {
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        // SAFETY: callers take no more than they gave the device, which is inside the page. Volatile, since the device
-        // wrote it and the compiler did not see that.
-        *byte = unsafe { page.add(at).read_volatile() };
+    let mut words = bytes.chunks_exact_mut(8);
+    let mut at = page.cast::<u64>();
+    for word in &mut words {
+        // SAFETY: callers take no more than they gave the device, which is inside a page, and `page` is aligned.
+        // Volatile, since the device wrote it and the compiler did not see that.
+        word.copy_from_slice(&unsafe { at.read_volatile() }.to_ne_bytes());
+        // SAFETY: at most one past the last of these words.
+        at = unsafe { at.add(1) };
+    }
+    let mut at = at.cast::<u8>();
+    for byte in words.into_remainder() {
+        // SAFETY: as above.
+        *byte = unsafe { at.read_volatile() };
+        // SAFETY: as above.
+        at = unsafe { at.add(1) };
     }
 }
 
