@@ -371,7 +371,7 @@ impl<C: ConfigAccess + ?Sized> Builder<'_, C> {
         self.row(0, &row(at + msi::CONTROL, control.into(), Bits::Virtual));
         self.row(0, &row(at + msi::ADDRESS, !3, Bits::Virtual));
         self.row(0, &row(at + msi::ADDRESS, 3, Bits::Zero));
-        let (data, mask) = length::msi_data(found);
+        let (data, mask) = (found.data(), found.mask());
         if found.address_64 {
             self.row(0, &row(at + msi::ADDRESS_UPPER, u32::MAX, Bits::Virtual));
         }

@@ -2,7 +2,7 @@
 
 use super::row::Length;
 use crate::pci::config::{ConfigAccess, Function, Registers};
-use crate::pci::spec::{express, msi};
+use crate::pci::spec::express;
 use crate::pci::{Bdf, PortKind};
 
 /// HyperTransport: bits 7:5 of the upper command byte, then bits 7:3 (section 7.2).
@@ -128,10 +128,4 @@ const fn kind_is_fixed(head: u32) -> bool {
 
 fn dword<C: ConfigAccess + ?Sized>(config: &C, bdf: Bdf, offset: u16) -> u32 {
     Registers::new(config, bdf).u32(offset & !3)
-}
-
-/// Where in an MSI capability the data is, and the mask if there is one.
-pub(super) const fn msi_data(found: &crate::pci::config::Msi) -> (u16, Option<u16>) {
-    let data = msi::ADDRESS + if found.address_64 { 8 } else { 4 };
-    (data, if found.maskable { Some(data + 4) } else { None })
 }

@@ -251,7 +251,7 @@ impl VirtualConfig {
     pub fn msi(&self) -> Option<MsiRegisters> {
         let found = self.msi?;
         let control = (self.shadow(found.offset) >> 16) as u16;
-        let (data, mask) = super::length::msi_data(&found);
+        let (data, mask) = (found.data(), found.mask());
         let upper = if found.address_64 {
             self.shadow(found.offset + msi::ADDRESS_UPPER)
         } else {
