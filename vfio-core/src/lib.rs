@@ -103,6 +103,12 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
+//! # What a PCI function shows
+//!
+//! [`pci::vconfig::VirtualConfig`] is its configuration space as a guest sees it, made from tables: what no row names does
+//! not exist. What a write means beyond bits comes back as [`pci::vconfig::Effect`]s. [`pci::irq`] has its interrupts as state
+//! machines, [`pci::region`] its BARs in parts that can be mapped, [`pci::quirk`] what is known of devices that lie.
+//!
 //! # What is not here
 //!
 //! Hot plug of new devices: a topology does not grow once it is checked. Virtual functions that nobody listed: their physical

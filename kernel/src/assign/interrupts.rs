@@ -1,13 +1,14 @@
-//! MSI-X of an assigned function: masked as a whole while nobody owns it, then entry by entry as the guest routes.
+//! MSI and MSI-X of an assigned function: off while nobody owns it, then vector by vector as the guest routes.
 //!
-//! The real table is the hypervisor's: a guest's writes never reach it, only [`Assigner::route`] does.
+//! The real registers are the hypervisor's: a guest's writes never reach them, only [`Assigner::route`] and
+//! [`Assigner::route_msi`] do.
 
 use super::Assigner;
 use crate::iommu::virtio::Channel;
 use crate::pci::{self, ConfigAccess, Function, MmioAccess, Registers};
 use vfio_core::Fault;
 use vfio_core::clock::Clock;
-use vfio_core::pci::spec::msix;
+use vfio_core::pci::spec::{msi, msix};
 
 /// Where the real message of an entry goes: a local APIC and a vector (AMD64 manual, volume 2, section 16.11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,62 @@ impl Message {
 }
 
 impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> {
+    /// Turns MSI off.
+    pub fn silence_msi(&self, function: &Function) {
+        if let Some(found) = &function.msi {
+            let registers = Registers::new(&self.config, function.bdf);
+            let control = registers.u16(found.offset + msi::CONTROL);
+            registers.set_u16(found.offset + msi::CONTROL, control & !msi::ENABLE);
+        }
+    }
+
+    /// Has MSI of the function, with one vector, raise `vector` at the local APIC `apic`, and turns it on.
+    ///
+    /// # Errors
+    /// The function has no MSI, or does not keep what is written.
+    pub fn route_msi(&self, function: &Function, apic: u8, vector: u8) -> Result<(), Fault> {
+        let found = function.msi.as_ref().ok_or(Fault::Unknown)?;
+        self.silence_msi(function);
+        let registers = Registers::new(&self.config, function.bdf);
+        let message = Message { apic, vector };
+        let data = found.offset + found.data();
+        registers.set_u32(found.offset + msi::ADDRESS, message.address());
+        if found.address_64 {
+            registers.set_u32(found.offset + msi::ADDRESS_UPPER, 0);
+        }
+        registers.set_u16(data, vector.into());
+        if let Some(mask) = found.mask() {
+            registers.set_u32(found.offset + mask, !1);
+        }
+        // One vector: the field for more is zero.
+        registers.set_u16(found.offset + msi::CONTROL, msi::ENABLE);
+        let control = registers.u16(found.offset + msi::CONTROL);
+        let kept = registers.u32(found.offset + msi::ADDRESS) == message.address()
+            && registers.u16(data) == u16::from(vector);
+        // What is gone reads as all ones.
+        if control == u16::MAX {
+            Err(Fault::Gone)
+        } else if !kept || control & msi::ENABLE == 0 {
+            self.silence_msi(function);
+            Err(Fault::Rejected)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Masks MSI of the function. One that cannot be masked is turned off, and loses what it has to say meanwhile.
+    ///
+    /// # Errors
+    /// The function has no MSI.
+    pub fn unroute_msi(&self, function: &Function) -> Result<(), Fault> {
+        let found = function.msi.as_ref().ok_or(Fault::Unknown)?;
+        match found.mask() {
+            Some(mask) => Registers::new(&self.config, function.bdf).set_u32(found.offset + mask, u32::MAX),
+            None => self.silence_msi(function),
+        }
+        Ok(())
+    }
+
     /// Turns MSI-X on with every entry masked.
     pub(super) fn prepare_msix(&self, function: &Function) -> Result<(), Fault> {
         let Some(found) = &function.msix else {

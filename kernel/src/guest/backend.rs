@@ -10,6 +10,24 @@ use vfio_core::pci::Bdf;
 #[error("no way left to route the interrupt")]
 pub struct NoRoute;
 
+/// How a function sends interrupts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Messages {
+    /// MSI.
+    Msi,
+    /// MSI-X.
+    MsiX,
+}
+
+/// An interrupt of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// How it is sent.
+    pub kind: Messages,
+    /// Which one, from 0.
+    pub vector: u16,
+}
+
 /// The machine, as far as one guest's devices reach it. Only functions that the guest owns, and addresses inside
 /// their memory BARs, are ever named. Nothing here waits.
 pub trait DeviceBackend {
@@ -22,15 +40,15 @@ pub trait DeviceBackend {
     /// Writes the low `bytes` (1, 2, 4 or 8) of `value` to a register at `at`, aligned.
     fn mmio_write(&mut self, at: HostPhys, bytes: u8, value: u64);
 
-    /// Turns MSI-X of `function` on or off as a whole. Entries stay masked until they are routed.
-    fn enable_msix(&mut self, function: Bdf, on: bool);
+    /// Turns a kind of interrupt of `function` on or off as a whole. What is not routed stays masked.
+    fn enable(&mut self, function: Bdf, kind: Messages, on: bool);
 
-    /// Delivers entry `index` of `function` as `route` says, and unmasks it. Replaces a former route.
+    /// Delivers `source` of `function` as `route` says, and unmasks it. Replaces a former route.
     ///
     /// # Errors
-    /// [`NoRoute`]; the entry stays masked.
-    fn route_msix(&mut self, function: Bdf, index: u16, route: Route) -> Result<(), NoRoute>;
+    /// [`NoRoute`]; it stays masked.
+    fn route(&mut self, function: Bdf, source: Source, route: Route) -> Result<(), NoRoute>;
 
-    /// Masks entry `index` of `function`, which was routed.
-    fn unroute_msix(&mut self, function: Bdf, index: u16);
+    /// Masks `source` of `function`, whether it was routed or not.
+    fn unroute(&mut self, function: Bdf, source: Source);
 }

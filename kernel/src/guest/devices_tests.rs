@@ -2,24 +2,28 @@
 
 use super::super::fixture::{Bytes, NVME, bar32, bar64, capability, function};
 use super::super::msix::Route;
-use super::super::{DeviceBackend, NoRoute};
+use super::super::{DeviceBackend, Messages, NoRoute, Source};
 use super::*;
 use crate::addr::HostPhys;
 use crate::pci::{MsiX, TableLocation, Width};
 use vfio_core::pci::Bdf;
+use vfio_core::pci::config::Msi;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
     Read(u64, u8),
     Write(u64, u8, u64),
-    Enable(bool),
-    Route(u16, Route),
-    Unroute(u16),
+    Enable(Messages, bool),
+    Route(Source, Route),
+    Unroute(Source),
 }
 
-/// A machine that writes down what it is asked, all of it of the NVMe controller.
-#[derive(Debug, Default)]
+/// A machine that writes down what it is asked, all interrupts of one function.
+#[derive(Debug)]
 struct Machine {
+    of: Bdf,
+    /// Turning interrupts off there is not written down.
+    ignore: Option<Bdf>,
     config: Bytes,
     asked: Vec<Asked>,
     no_route: bool,
@@ -36,21 +40,24 @@ impl DeviceBackend for Machine {
     fn mmio_write(&mut self, at: HostPhys, bytes: u8, value: u64) {
         self.asked.push(Asked::Write(at.0, bytes, value));
     }
-    fn enable_msix(&mut self, function: Bdf, on: bool) {
-        assert_eq!(function, NVME);
-        self.asked.push(Asked::Enable(on));
+    fn enable(&mut self, function: Bdf, kind: Messages, on: bool) {
+        if self.ignore == Some(function) {
+            return;
+        }
+        assert_eq!(function, self.of);
+        self.asked.push(Asked::Enable(kind, on));
     }
-    fn route_msix(&mut self, function: Bdf, index: u16, route: Route) -> Result<(), NoRoute> {
-        assert_eq!(function, NVME);
+    fn route(&mut self, function: Bdf, source: Source, route: Route) -> Result<(), NoRoute> {
+        assert_eq!(function, self.of);
         if self.no_route {
             return Err(NoRoute);
         }
-        self.asked.push(Asked::Route(index, route));
+        self.asked.push(Asked::Route(source, route));
         Ok(())
     }
-    fn unroute_msix(&mut self, function: Bdf, index: u16) {
-        assert_eq!(function, NVME);
-        self.asked.push(Asked::Unroute(index));
+    fn unroute(&mut self, function: Bdf, source: Source) {
+        assert_eq!(function, self.of);
+        self.asked.push(Asked::Unroute(source));
     }
 }
 
@@ -80,8 +87,21 @@ impl Rig {
             f.bdf = Bdf::new(0, 1, 0, 1);
             f.device = 0x77;
             f.bars = vec![bar32(0, 0xfeb0_0100, 0x100)];
+            f.capabilities = vec![capability(5, 0x40)];
+            f.msi = Some(Msi {
+                offset: 0x40,
+                vectors: 4,
+                address_64: false,
+                maskable: true,
+            });
         });
-        let machine = Machine::default();
+        let machine = Machine {
+            of: NVME,
+            ignore: None,
+            config: Bytes::default(),
+            asked: Vec::new(),
+            no_route: false,
+        };
         machine
             .config
             .put(NVME, 0x40, &[0x11, 0, 3, 0, 0, 0x20, 0, 0, 0, 0x28, 0, 0]);
@@ -102,6 +122,10 @@ impl Rig {
 
 const SLOT: u64 = ECAM + (1 << 15);
 const TABLE: u64 = 0xc000_2000;
+const ENTRY: Source = Source {
+    kind: Messages::MsiX,
+    vector: 1,
+};
 const ROUTE: Route = Route {
     vector: 0x51,
     apic: 0,
@@ -126,6 +150,12 @@ fn functions_are_found_through_ecam() {
     assert_eq!(rig.read(SLOT + 0x10, 4), Some(0xc000_0004));
     assert!(rig.write(SLOT + 4, 2, 6));
     assert_eq!(rig.machine.config.read(NVME, 4, Width::Word), 0x406);
+    assert_eq!(
+        rig.read(SLOT + 0x100, 4),
+        Some(0xffff_ffff),
+        "a conventional function"
+    );
+    assert!(rig.write(SLOT + 0x100, 4, 0));
     for (gpa, bytes) in [(SLOT, 8), (SLOT + 1, 2), (SLOT + 2, 4)] {
         assert_eq!(rig.read(gpa, bytes), None);
         assert!(!rig.write(gpa, bytes, 0));
@@ -145,15 +175,25 @@ fn msix_is_routed_when_the_guest_programs_it_and_taken_back_at_the_end() {
         assert!(rig.write(TABLE + 16 + offset, 4, value));
     }
     assert!(rig.write(SLOT + 0x42, 2, 0x8000));
-    assert_eq!(rig.machine.asked, [Asked::Enable(true), Asked::Route(1, ROUTE)]);
+    assert_eq!(
+        rig.machine.asked,
+        [Asked::Enable(Messages::MsiX, true), Asked::Route(ENTRY, ROUTE)]
+    );
     assert_eq!(rig.read(TABLE + 24, 8), Some(0x51));
     rig.machine.asked.clear();
     assert!(rig.write(TABLE + 28, 4, 1));
     assert!(rig.write(TABLE + 28, 4, 0));
-    assert_eq!(rig.machine.asked, [Asked::Unroute(1), Asked::Route(1, ROUTE)]);
+    assert_eq!(
+        rig.machine.asked,
+        [Asked::Unroute(ENTRY), Asked::Route(ENTRY, ROUTE)]
+    );
     rig.machine.asked.clear();
+    rig.machine.ignore = Some(Bdf::new(0, 1, 0, 1));
     rig.functions.release(&mut rig.machine);
-    assert_eq!(rig.machine.asked, [Asked::Unroute(1), Asked::Enable(false)]);
+    assert_eq!(
+        rig.machine.asked,
+        [Asked::Unroute(ENTRY), Asked::Enable(Messages::MsiX, false)]
+    );
     assert_eq!(rig.read(TABLE + 28, 4), Some(1), "masked as after reset");
 }
 
@@ -196,6 +236,46 @@ fn what_shares_a_page_is_passed_on_and_pending_bits_are_read_only() {
             (0xc000_3000, 0xfe00_3000, 0x1000)
         ]
     );
+}
+
+#[test]
+fn msi_is_routed_masked_and_turned_off() {
+    let mut rig = Rig::new();
+    rig.machine.of = Bdf::new(0, 1, 0, 1);
+    let small = SLOT + (1 << 12) + 0x40;
+    let source = Source {
+        kind: Messages::Msi,
+        vector: 0,
+    };
+    assert_eq!(rig.read(small + 2, 2), Some(0x0100), "one vector, with a mask");
+    for (offset, bytes, value) in [(4, 4, 0xfee0_0000), (8, 2, 0x51), (2, 2, 0x0071)] {
+        assert!(rig.write(small + offset, bytes, value));
+    }
+    assert_eq!(rig.read(small + 2, 2), Some(0x0101));
+    assert_eq!(rig.machine.asked.last(), Some(&Asked::Route(source, ROUTE)));
+    rig.machine.asked.clear();
+    assert!(rig.write(small + 12, 4, 1));
+    assert!(rig.write(small + 12, 4, 0));
+    assert_eq!(
+        rig.machine.asked,
+        [Asked::Unroute(source), Asked::Route(source, ROUTE)]
+    );
+    rig.machine.asked.clear();
+    // A message that is no interrupt is not sent.
+    assert!(rig.write(small + 4, 4, 0x1000));
+    assert!(rig.write(small + 2, 2, 0));
+    let off = Asked::Enable(Messages::Msi, false);
+    assert_eq!(
+        rig.machine.asked,
+        [Asked::Unroute(source), Asked::Unroute(source), off]
+    );
+    assert!(
+        rig.machine.config.writes.borrow().is_empty(),
+        "the hardware's MSI is not the guest's"
+    );
+    rig.machine.no_route = true;
+    assert!(rig.write(small + 4, 4, 0xfee0_0000));
+    assert!(!rig.write(small + 2, 2, 1), "no way left");
 }
 
 #[test]

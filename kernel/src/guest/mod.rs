@@ -26,7 +26,7 @@ mod pci_bus;
 pub mod policy;
 pub mod rom;
 
-pub use backend::{DeviceBackend, NoRoute};
+pub use backend::{DeviceBackend, Messages, NoRoute, Source};
 pub use console::{Console, MAX_LINE};
 pub use fault::{GuestEnd, GuestFault};
 pub use memory::{GuestMemory, MemoryError};

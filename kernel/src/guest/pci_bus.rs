@@ -2,14 +2,17 @@
 //! trapped registers.
 
 use super::bars::{self, BarWindowFull};
-use super::config_space::{ConfigEffect, ConfigSpace};
+use super::config_space::config_space;
 use super::layout::MemoryRegion;
-use super::msix::{MsixAction, MsixTable, TrappedRange, split};
-use super::{DeviceBackend, NoRoute};
+use super::msix::{TrappedRange, route, split};
+use super::{DeviceBackend, Messages, NoRoute, Source};
 use crate::addr::HostPhys;
 use crate::pci::{ConfigAccess, Function, TableLocation, Width};
 use alloc::vec::Vec;
+use vfio_core::device::AccessError;
 use vfio_core::pci::Bdf;
+use vfio_core::pci::irq::{MsiVectors, MsixTable, VectorAction};
+use vfio_core::pci::vconfig::{ConfigError, Effect, VirtualConfig};
 
 /// Slots for assigned devices: 1 to 31. Slot 0 is left empty, as where a host bridge would be.
 pub const SLOTS: usize = 31;
@@ -29,12 +32,19 @@ pub enum BusError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refused;
 
+impl From<AccessError> for Refused {
+    fn from(_: AccessError) -> Self {
+        Self
+    }
+}
+
 #[derive(Debug)]
 struct VirtualFunction {
     /// Slot in bits 7:3, function in bits 2:0.
     devfn: u8,
-    config: ConfigSpace,
+    config: VirtualConfig,
     msix: Option<MsixTable>,
+    msi: MsiVectors,
 }
 
 /// A trapped range of a BAR, and whose it is.
@@ -48,6 +58,7 @@ pub(super) struct Trapped {
 #[derive(Debug)]
 pub(super) struct PciBus {
     functions: Vec<VirtualFunction>,
+    cpus: u8,
 }
 
 /// Where a function is for the guest.
@@ -76,17 +87,18 @@ impl PciBus {
     ) -> Result<BusPlan, BusError> {
         let mut functions = Vec::from(functions);
         functions.sort_by_key(|function| function.bdf);
-        let registers = bars::assign(&functions)?;
+        let assigned = bars::assign(&functions)?;
         let slot_of = |bdf: Bdf| (bdf.segment(), bdf.bus(), bdf.device());
         let mut plan = BusPlan {
             bus: Self {
                 functions: Vec::new(),
+                cpus,
             },
             direct: Vec::new(),
             trapped: Vec::new(),
         };
         let (mut slot, mut number, mut last) = (0u8, 0u8, None);
-        for (at, (function, registers)) in functions.iter().zip(registers).enumerate() {
+        for (at, (function, bars)) in functions.iter().zip(assigned).enumerate() {
             let host = slot_of(function.bdf);
             (slot, number) = if last == Some(host) {
                 (slot, number + 1)
@@ -97,20 +109,26 @@ impl PciBus {
             if usize::from(slot) > SLOTS {
                 return Err(BusError::Slots);
             }
-            for bar in registers.bars() {
+            for bar in &bars {
                 let split = split(bar, function.msix.as_ref());
                 plan.direct.extend(split.direct);
-                plan.trapped
-                    .extend(split.trapped.map(|range| Trapped { function: at, range }));
+                plan.trapped.extend(
+                    split
+                        .trapped
+                        .into_iter()
+                        .map(|range| Trapped { function: at, range }),
+                );
             }
             let siblings = functions
                 .iter()
                 .filter(|other| slot_of(other.bdf) == host)
                 .count();
+            let devfn = slot << 3 | number & 7;
             plan.bus.functions.push(VirtualFunction {
-                devfn: slot << 3 | number & 7,
-                config: ConfigSpace::new(config, function, registers, siblings > 1),
-                msix: function.msix.map(|msix| MsixTable::new(msix.vectors, cpus)),
+                devfn,
+                config: config_space(config, function, &bars, devfn, siblings > 1),
+                msix: function.msix.map(|msix| MsixTable::new(msix.vectors)),
+                msi: MsiVectors::default(),
             });
         }
         Ok(plan)
@@ -119,7 +137,7 @@ impl PciBus {
     /// Where each function is, for messages.
     pub(super) fn placements(&self) -> impl Iterator<Item = Placement> {
         self.functions.iter().map(|function| Placement {
-            physical: function.config.physical(),
+            physical: function.config.bdf(),
             guest: Bdf::from_devfn(0, 0, function.devfn),
         })
     }
@@ -135,12 +153,16 @@ impl PciBus {
         bytes: u8,
     ) -> Result<u32, Refused> {
         let width = width(offset, bytes)?;
-        Ok(match self.at(offset) {
-            Some(at) => self.functions.get(at).map_or(0, |function| {
-                function.config.read(config, (offset & 0xfff) as u16, width)
-            }),
-            None => u32::MAX >> (32 - 8 * u32::from(bytes)),
-        })
+        let nothing = u32::MAX >> (32 - 8 * u32::from(bytes));
+        let Some(function) = self.at(offset).and_then(|at| self.functions.get(at)) else {
+            return Ok(nothing);
+        };
+        match function.config.read(config, (offset & 0xfff) as u16, width) {
+            Ok(value) => Ok(value),
+            // Beyond what a conventional function has, as on the bus.
+            Err(ConfigError::Outside { .. }) => Ok(nothing),
+            Err(ConfigError::Unaligned { .. }) => Err(Refused),
+        }
     }
 
     /// Writes configuration space at `offset` of the ECAM window.
@@ -155,36 +177,41 @@ impl PciBus {
         value: u32,
     ) -> Result<(), Refused> {
         let width = width(offset, bytes)?;
+        let cpus = self.cpus;
         let Some(function) = self.at(offset).and_then(|at| self.functions.get_mut(at)) else {
             return Ok(());
         };
-        let effect = function
+        let effects = match function
             .config
-            .write(backend.config(), (offset & 0xfff) as u16, width, value);
-        let physical = function.config.physical();
-        match (effect, &mut function.msix) {
-            (ConfigEffect::Msix { enabled, masked }, Some(table)) => {
-                if enabled {
-                    backend.enable_msix(physical, true);
-                }
-                let routed = act(backend, physical, |act| table.control(enabled, masked, act));
-                if !enabled {
-                    backend.enable_msix(physical, false);
-                }
-                routed
+            .write(backend.config(), (offset & 0xfff) as u16, width, value)
+        {
+            Ok(effects) => effects,
+            Err(ConfigError::Outside { .. }) => return Ok(()),
+            Err(ConfigError::Unaligned { .. }) => return Err(Refused),
+        };
+        let mut result = Ok(());
+        for effect in effects {
+            if carry_out(backend, function, cpus, effect).is_err() {
+                result = Err(Refused);
             }
-            _ => Ok(()),
         }
+        result
     }
 
     /// Takes every route back, as when a function is reset.
     pub(super) fn release(&mut self, backend: &mut impl DeviceBackend) {
         for function in &mut self.functions {
-            let physical = function.config.physical();
+            let (physical, cpus) = (function.config.bdf(), self.cpus);
+            // Taking back cannot be refused.
             if let Some(table) = &mut function.msix {
-                // Taking back cannot be refused.
-                let _ = act(backend, physical, |act| table.reset(act));
-                backend.enable_msix(physical, false);
+                let _ = act(backend, physical, Messages::MsiX, cpus, |act| table.reset(act));
+                backend.enable(physical, Messages::MsiX, false);
+            }
+            if function.config.msi().is_some() {
+                let _ = act(backend, physical, Messages::Msi, cpus, |act| {
+                    function.msi.reset(act)
+                });
+                backend.enable(physical, Messages::Msi, false);
             }
         }
     }
@@ -206,8 +233,7 @@ impl PciBus {
             .get(trapped.function)
             .and_then(|function| function.msix.as_ref());
         match (inside(trapped.range.table, offset), table) {
-            (Some(_), _) if bytes < 4 => Err(Refused),
-            (Some(at), Some(table)) => Ok(table.read(at, bytes)),
+            (Some(at), Some(table)) => Ok(table.read(at, bytes)?),
             _ => Ok(backend.mmio_read(HostPhys(trapped.range.hpa.0 + offset), bytes)),
         }
     }
@@ -227,13 +253,17 @@ impl PciBus {
         aligned(offset, bytes, trapped.range.size)?;
         let function = self.functions.get_mut(trapped.function);
         match (inside(trapped.range.table, offset), function) {
-            (Some(_), _) if bytes < 4 => Err(Refused),
             (Some(at), Some(function)) => {
-                let physical = function.config.physical();
-                match &mut function.msix {
-                    Some(table) => act(backend, physical, |act| table.write(at, bytes, value, act)),
-                    None => Ok(()),
-                }
+                let physical = function.config.bdf();
+                let Some(table) = &mut function.msix else {
+                    return Ok(());
+                };
+                let mut written = Ok(());
+                let routed = act(backend, physical, Messages::MsiX, self.cpus, |act| {
+                    written = table.write(at, bytes, value, act);
+                });
+                written?;
+                routed
             }
             _ if inside(trapped.range.pending, offset).is_some() => Ok(()),
             _ => {
@@ -249,20 +279,82 @@ impl PciBus {
     }
 }
 
-/// Carries out what a table asks for, and remembers whether a route could not be made.
+/// Carries out what a write to configuration space asks for.
+fn carry_out(
+    backend: &mut impl DeviceBackend,
+    function: &mut VirtualFunction,
+    cpus: u8,
+    effect: Effect,
+) -> Result<(), Refused> {
+    let physical = function.config.bdf();
+    match effect {
+        Effect::Msix { enabled, masked } => {
+            let Some(table) = &mut function.msix else {
+                return Ok(());
+            };
+            if enabled {
+                backend.enable(physical, Messages::MsiX, true);
+            }
+            let routed = act(backend, physical, Messages::MsiX, cpus, |act| {
+                table.control(enabled, masked, act);
+            });
+            if !enabled {
+                backend.enable(physical, Messages::MsiX, false);
+            }
+            routed
+        }
+        Effect::Msi(registers) => {
+            let routed = act(backend, physical, Messages::Msi, cpus, |act| {
+                function.msi.update(registers, act);
+            });
+            if !registers.enabled {
+                backend.enable(physical, Messages::Msi, false);
+            }
+            routed
+        }
+        Effect::Restored => {
+            log::warn!("{physical} was reset behind the hypervisor's back; its BARs are restored");
+            Ok(())
+        }
+        Effect::Gone => {
+            log::warn!("{physical} does not respond any more");
+            Ok(())
+        }
+        // The hardware has it already; mappings stay, and read as ones while nothing decodes.
+        Effect::Decode { .. } | Effect::BusMaster(_) => Ok(()),
+        // Not offered.
+        Effect::LineDisabled(_)
+        | Effect::BarMoved { .. }
+        | Effect::Power(_)
+        | Effect::Reset
+        | Effect::Vpd(_) => Ok(()),
+    }
+}
+
+/// Carries out what a model of interrupts asks for, and remembers whether a route could not be made.
 fn act(
     backend: &mut impl DeviceBackend,
     physical: Bdf,
-    change: impl FnOnce(&mut dyn FnMut(MsixAction)),
+    kind: Messages,
+    cpus: u8,
+    change: impl FnOnce(&mut dyn FnMut(VectorAction)),
 ) -> Result<(), Refused> {
     let mut result = Ok(());
     change(&mut |action| match action {
-        MsixAction::Route { index, route } => {
-            if let Err(NoRoute) = backend.route_msix(physical, index, route) {
-                result = Err(Refused);
+        VectorAction::Connect { vector, message } => {
+            let source = Source { kind, vector };
+            match route(message, cpus) {
+                None => backend.unroute(physical, source),
+                Some(route) => {
+                    if let Err(NoRoute) = backend.route(physical, source, route) {
+                        result = Err(Refused);
+                    }
+                }
             }
         }
-        MsixAction::Unroute { index } => backend.unroute_msix(physical, index),
+        VectorAction::Disconnect { vector } => backend.unroute(physical, Source { kind, vector }),
+        // Only for signals that the model kept; here the hardware keeps its own while it is masked.
+        VectorAction::Deliver { .. } => {}
     });
     result
 }

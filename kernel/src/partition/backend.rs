@@ -5,7 +5,7 @@
 use crate::addr::HostPhys;
 use crate::cpu::{CpuIndex, lapic};
 use crate::guest::msix::Route;
-use crate::guest::{DeviceBackend, NoRoute};
+use crate::guest::{DeviceBackend, Messages, NoRoute, Source};
 use crate::pci::{ConfigAccess, Width};
 use crate::survey::Table;
 use vfio_core::pci::Bdf;
@@ -15,17 +15,24 @@ const VECTORS: core::ops::Range<u8> = 0x30..0xf0;
 
 /// What a host vector stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Source {
+struct Taken {
     function: Bdf,
-    entry: u16,
+    source: Source,
+    /// The guest's.
     vector: u8,
+}
+
+impl Taken {
+    fn is(&self, function: Bdf, source: Source) -> bool {
+        self.function == function && self.source == source
+    }
 }
 
 /// The hardware side of one guest.
 pub(super) struct MachineBackend {
     table: Option<&'static Table>,
     cpu: CpuIndex,
-    sources: [Option<Source>; VECTORS.end as usize],
+    sources: [Option<Taken>; VECTORS.end as usize],
 }
 
 /// Configuration space of a machine without an IOMMU, for guests without devices: nothing is there.
@@ -60,10 +67,10 @@ impl MachineBackend {
             .get(usize::from(vector))
             .copied()
             .flatten()
-            .map(|source| source.vector)
+            .map(|taken| taken.vector)
     }
 
-    fn slot(&self, wanted: impl Fn(Option<Source>) -> bool) -> Option<u8> {
+    fn slot(&self, wanted: impl Fn(Option<Taken>) -> bool) -> Option<u8> {
         VECTORS
             .into_iter()
             .find(|vector| wanted(self.sources.get(usize::from(*vector)).copied().flatten()))
@@ -100,42 +107,56 @@ impl DeviceBackend for MachineBackend {
         }
     }
 
-    /// The real MSI-X is on as long as the cohort is open; entries that are not routed are masked.
-    fn enable_msix(&mut self, _: Bdf, _: bool) {}
+    /// The real MSI-X is on as long as the cohort is open; entries that are not routed are masked. MSI goes on with its route.
+    fn enable(&mut self, function: Bdf, kind: Messages, on: bool) {
+        if kind == Messages::Msi
+            && !on
+            && let Some(assigner) = self.table.map(Table::platform)
+            && let Some(found) = assigner.function(function)
+        {
+            assigner.silence_msi(found);
+        }
+    }
 
-    fn route_msix(&mut self, function: Bdf, index: u16, route: Route) -> Result<(), NoRoute> {
+    fn route(&mut self, function: Bdf, source: Source, route: Route) -> Result<(), NoRoute> {
         let assigner = self.table.ok_or(NoRoute)?.platform();
         let found = assigner.function(function).ok_or(NoRoute)?;
-        let same =
-            |source: Option<Source>| source.is_some_and(|s| s.function == function && s.entry == index);
+        let same = |taken: Option<Taken>| taken.is_some_and(|taken| taken.is(function, source));
         let vector = self
             .slot(same)
-            .or_else(|| self.slot(|source| source.is_none()))
+            .or_else(|| self.slot(|taken| taken.is_none()))
             .ok_or(NoRoute)?;
         if let Some(slot) = self.sources.get_mut(usize::from(vector)) {
-            *slot = Some(Source {
+            *slot = Some(Taken {
                 function,
-                entry: index,
+                source,
                 vector: route.vector,
             });
         }
-        assigner
-            .route(found, index, lapic::id_of(self.cpu), vector)
-            .map_err(|fault| {
-                log::warn!("routing interrupt {index} of {function}: {fault}");
-                NoRoute
-            })
+        let apic = lapic::id_of(self.cpu);
+        match source.kind {
+            Messages::Msi => assigner.route_msi(found, apic, vector),
+            Messages::MsiX => assigner.route(found, source.vector, apic, vector),
+        }
+        .map_err(|fault| {
+            log::warn!("routing interrupt {} of {function}: {fault}", source.vector);
+            NoRoute
+        })
     }
 
-    fn unroute_msix(&mut self, function: Bdf, index: u16) {
+    fn unroute(&mut self, function: Bdf, source: Source) {
         let Some(table) = self.table else { return };
-        if let Some(found) = table.platform().function(function)
-            && let Err(fault) = table.platform().unroute(found, index)
-        {
-            log::warn!("masking interrupt {index} of {function}: {fault}");
+        if let Some(found) = table.platform().function(function) {
+            let done = match source.kind {
+                Messages::Msi => table.platform().unroute_msi(found),
+                Messages::MsiX => table.platform().unroute(found, source.vector),
+            };
+            if let Err(fault) = done {
+                log::warn!("masking interrupt {} of {function}: {fault}", source.vector);
+            }
         }
         for slot in &mut self.sources {
-            if slot.is_some_and(|source| source.function == function && source.entry == index) {
+            if slot.is_some_and(|taken| taken.is(function, source)) {
                 *slot = None;
             }
         }

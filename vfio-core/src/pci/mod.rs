@@ -1,4 +1,5 @@
-//! PCI functions: how they are named and found, how they form sets and isolation groups, and how they are reset.
+//! PCI functions: how they are named and found, how they form sets and isolation groups, how they are reset, and what of them a
+//! guest sees: configuration space, regions, interrupts.
 
 mod acs;
 mod bdf;
@@ -6,11 +7,15 @@ pub mod config;
 pub mod device;
 mod function;
 mod group;
+pub mod irq;
+pub mod quirk;
+pub mod region;
 pub mod reset;
 pub mod spec;
 #[cfg(test)]
 mod tests;
 mod topology;
+pub mod vconfig;
 
 pub use acs::{Acs, AcsCapability};
 pub(crate) use bdf::BdfText;

@@ -33,7 +33,7 @@ pub(crate) const TABLE: u64 = 0xfe60_2000;
 pub(crate) const PENDING: u64 = 0xfe60_3000;
 
 const MSIX: u16 = 0x7c;
-const MSI: u16 = 0x88;
+pub(super) const MSI: u16 = 0x88;
 
 pub(crate) fn bdf(text: &str) -> Bdf {
     text.parse().unwrap()

@@ -3,7 +3,8 @@
 mod cohorts;
 pub(crate) mod fixture;
 
-use fixture::{ALIAS, Fixture, LEGACY, NVME, PENDING, VECTORS, bdf, id, region};
+use crate::pci::{ConfigAccess, Width};
+use fixture::{ALIAS, Fixture, LEGACY, MSI, NVME, PENDING, VECTORS, bdf, id, region};
 use vfio_core::Fault;
 use vfio_core::lease::{DeviceOps, DmaDomains, Interrupts, Quiesce, Reset};
 use vfio_core::pci::Bdf;
@@ -120,6 +121,39 @@ fn route_and_unroute_write_the_real_table_and_leave_the_command_as_it_was() {
     assert_eq!(fixture.entry(1), [0; 4], "no other entry is touched");
     assert_eq!(fixture.entry(3), [0; 4]);
     assert_eq!(fixture.memory.unanswered.get(), 0);
+}
+
+#[test]
+fn msi_is_programmed_with_one_vector_and_turned_off() {
+    let fixture = Fixture::new();
+    let keeps = |mask| {
+        fixture.change(NVME, |model| {
+            *model = model.clone().writable(MSI + 4, mask).writable(MSI + 8, 0xffff);
+        });
+    };
+    let assigner = fixture.assigner();
+    let nvme = assigner.function(bdf(NVME)).unwrap();
+    let dword = |offset| fixture.machine.read(bdf(NVME), offset, Width::Dword);
+    keeps(!3);
+    fixture.machine.write(bdf(NVME), MSI + 2, Width::Word, 0x71);
+    assigner.route_msi(nvme, 3, 0x41).unwrap();
+    assert_eq!((dword(MSI + 4), dword(MSI + 8)), (0xfee0_3000, 0x41));
+    assert_eq!(fixture.msi_control(), u32::from(msi::ENABLE), "one vector");
+    assigner.unroute_msi(nvme).unwrap();
+    assert_eq!(fixture.msi_control(), 0, "it has no mask");
+    keeps(0);
+    fixture.change(NVME, |model| model.put32(MSI + 4, 0));
+    assert_eq!(assigner.route_msi(nvme, 3, 0x41), Err(Fault::Rejected));
+    assert_eq!(
+        fixture.msi_control(),
+        0,
+        "what does not keep its address sends nothing"
+    );
+    let without = assigner.function(bdf(LEGACY[0])).unwrap();
+    assert_eq!(assigner.route_msi(without, 0, 0x41), Err(Fault::Unknown));
+    assert_eq!(assigner.unroute_msi(without), Err(Fault::Unknown));
+    fixture.remove(NVME);
+    assert_eq!(assigner.route_msi(nvme, 0, 0x41), Err(Fault::Gone));
 }
 
 #[test]

@@ -187,6 +187,22 @@ impl Msi {
     pub const fn bytes(&self) -> u16 {
         10 + if self.address_64 { 4 } else { 0 } + if self.maskable { 10 } else { 0 }
     }
+
+    /// Offset in the capability of the message's data, 16 bits.
+    #[must_use]
+    pub const fn data(&self) -> u16 {
+        if self.address_64 { 0xc } else { 8 }
+    }
+
+    /// Offset in the capability of the mask, 32 bits with a bit for each vector; the pending bits follow.
+    #[must_use]
+    pub const fn mask(&self) -> Option<u16> {
+        if self.maskable {
+            Some(self.data() + 4)
+        } else {
+            None
+        }
+    }
 }
 
 /// The MSI-X capability.

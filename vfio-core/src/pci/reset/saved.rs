@@ -190,7 +190,7 @@ impl<C: ConfigAccess> Reader<'_, C> {
     /// What reaches further than a header: BAR sizes first, since addresses depend on them, and latencies before what
     /// turns the reporting of them on.
     fn extended_capabilities(&mut self, function: &Function) {
-        if let Some(offset) = function.extended(extended::REBAR) {
+        if let Some(offset) = function.extended(extended::RESIZABLE_BAR) {
             let count = self.from.u32(offset + rebar::CONTROL) >> rebar::COUNT_SHIFT & rebar::COUNT_MASK;
             for number in 0..(count as u16).min(6) {
                 if offset + rebar::CONTROL + 8 * number < END {
