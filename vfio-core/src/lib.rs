@@ -92,6 +92,7 @@
 //! service back; virtual functions together with their physical function (the latter is then not assignable).
 
 #![cfg_attr(not(any(test, loom, feature = "testing")), no_std)]
+#![deny(missing_docs)]
 
 extern crate alloc;
 #[cfg(any(test, feature = "testing"))]
@@ -110,6 +111,8 @@ pub mod lease;
 pub mod mediated;
 pub mod pci;
 pub mod platform;
+#[cfg(any(doctest, all(test, not(loom), not(miri))))]
+mod readme;
 pub mod set;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
