@@ -39,6 +39,7 @@ pub fn build(plan: &Plan, mode: Mode) -> anyhow::Result<Vec<u8>> {
     let config = Config {
         mode,
         allow_unsafe_interrupts: plan.allow_unsafe_interrupts,
+        split_unsafe: plan.split_unsafe.clone(),
         deadline_ms: plan.deadline_ms,
         guests,
     };

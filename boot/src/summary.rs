@@ -147,6 +147,9 @@ pub fn sets(outcome: &Outcome) -> String {
             if let Some(why) = &device.not_assignable {
                 line(&mut out, format_args!("    cannot be assigned: {why}"));
             }
+            for override_ in &device.split_unsafe {
+                line(&mut out, format_args!("    UNSAFE: {override_}"));
+            }
         }
         for because in &cohort.because {
             line(&mut out, format_args!("  because {because}"));

@@ -7,8 +7,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use cohort_abi::report::{Cohort, Device, Record, Refusal};
-use vfio_core::cohort::{CohortId, Cohorts, ResetAction};
-use vfio_core::pci::{Bdf, Topology};
+use vfio_core::cohort::{CohortId, Cohorts};
+use vfio_core::pci::Bdf;
 use vfio_core::{DeviceId, cohort};
 
 use crate::pci::Function;
@@ -17,22 +17,25 @@ use crate::pci::Function;
 /// is for and how it stands.
 pub fn machine(
     functions: &[Function],
-    topology: &Topology,
     cohorts: &Cohorts,
     owner: impl Fn(CohortId) -> Option<String>,
     state: impl Fn(CohortId) -> String,
 ) -> Vec<Record> {
-    let groups = groups(topology);
+    let known: BTreeMap<Bdf, &Function> = functions
+        .iter()
+        .map(|function| (function.bdf, function))
+        .collect();
     let numbers: BTreeMap<CohortId, u32> = (0..)
         .zip(cohorts.iter())
         .map(|(number, cohort)| (cohort.id(), number))
         .collect();
     let number = |id| numbers.get(&id).copied().unwrap_or(u32::MAX);
+    let resets = resets(cohorts);
     let mut records = Vec::new();
     for device in cohorts.devices() {
         // The report knows PCI functions, the only devices that this kernel discovers.
         let Some(bdf) = device.id.pci() else { continue };
-        let function = functions.iter().find(|function| function.bdf == bdf);
+        let function = known.get(&bdf);
         records.push(Record::Device(Device {
             bdf,
             id: function.map_or((u16::MAX, u16::MAX), |function| {
@@ -40,10 +43,14 @@ pub fn machine(
             }),
             class: function.map_or(0, |function| function.class),
             set: device.set.to_string(),
-            group: groups.get(&bdf).copied().unwrap_or(u32::MAX),
+            group: u32::try_from(device.group.0).unwrap_or(u32::MAX),
             cohort: number(device.cohort),
-            reset: reset(cohorts, device),
+            reset: resets
+                .get(&device.id)
+                .cloned()
+                .unwrap_or_else(|| String::from("none")),
             not_assignable: device.not_assignable.map(|reason| reason.to_string()),
+            split_unsafe: split(cohorts, device),
         }));
     }
     for cohort in cohorts.iter() {
@@ -58,47 +65,24 @@ pub fn machine(
     records
 }
 
-/// How `device` is reset when it changes hands.
-fn reset(cohorts: &Cohorts, device: &cohort::Device) -> String {
-    let mut actions = cohorts
-        .get(device.cohort)
-        .into_iter()
-        .flat_map(|cohort| cohort.resets());
-    match actions.find(|action| action.devices().contains(&device.id)) {
-        Some(ResetAction::Device { method, .. }) => format!("{method:?}").to_lowercase(),
-        Some(ResetAction::Set { port, .. }) => format!("bus reset by {port}"),
-        None => String::from("none"),
-    }
+/// How each device is reset when it changes hands.
+fn resets(cohorts: &Cohorts) -> BTreeMap<DeviceId, String> {
+    let actions = cohorts.iter().flat_map(|cohort| cohort.resets());
+    let each = actions.flat_map(|action| action.devices().iter().map(move |device| (*device, action)));
+    each.map(|(device, action)| (device, action.to_string()))
+        .collect()
 }
 
-/// The number of each endpoint's isolation group: the groups are counted in order of their first members.
-fn groups(topology: &Topology) -> BTreeMap<Bdf, u32> {
-    let mut first: BTreeMap<Bdf, Bdf> = topology
-        .endpoints()
-        .map(|function| (function.bdf, function.bdf))
-        .collect();
-    let root = |first: &BTreeMap<Bdf, Bdf>, mut at: Bdf| {
-        while let Some(&above) = first.get(&at).filter(|above| **above != at) {
-            at = above;
-        }
-        at
-    };
-    for link in topology.group_links() {
-        let (a, b) = (root(&first, link.a), root(&first, link.b));
-        first.insert(a.max(b), a.min(b));
+/// What the user's `split-unsafe` did for `device`, a sentence for each thing that it overrides.
+fn split(cohorts: &Cohorts, device: &cohort::Device) -> Vec<String> {
+    let cuts = cohorts.cuts_of(device.id);
+    if device.split_unsafe && cuts.is_empty() {
+        return Vec::from([format!(
+            "split-unsafe does nothing for {}: nothing joins it to an isolation group",
+            device.id
+        )]);
     }
-    let mut numbers = BTreeMap::new();
-    let mut next = 0..;
-    let endpoints: Vec<Bdf> = first.keys().copied().collect();
-    endpoints
-        .into_iter()
-        .map(|bdf| {
-            let number = *numbers
-                .entry(root(&first, bdf))
-                .or_insert_with(|| next.next().unwrap_or(u32::MAX));
-            (bdf, number)
-        })
-        .collect()
+    cuts.iter().map(ToString::to_string).collect()
 }
 
 /// A refusal to open devices for `guest`.
@@ -108,7 +92,7 @@ pub fn refusal(guest: &str, refusal: &cohort::Refusal) -> Refusal {
     let (device, missing): (Option<DeviceId>, &[cohort::Missing]) = match refusal {
         R::NoDevices | R::ForeignPlan | R::DomainOfAnother(_) => (None, &[]),
         R::HalfCohort { missing } => (missing.first().map(|missing| missing.link.b), missing),
-        R::NotFound(device) | R::ListedTwice(device) => (Some(*device), &[]),
+        R::NotFound(device) | R::ListedTwice(device) | R::Removed(device) => (Some(*device), &[]),
         R::NotAssignable {
             because_of: device, ..
         }
@@ -116,6 +100,9 @@ pub fn refusal(guest: &str, refusal: &cohort::Refusal) -> Refusal {
         | R::NotQuarantined { device, .. }
         | R::NoReset { device, .. }
         | R::UnsafeInterrupts { device }
+        | R::VirtualFunctionHeld { device, .. }
+        | R::PhysicalFunctionHeld { device, .. }
+        | R::Busy { device, .. }
         | R::Broken { device, .. } => (Some(*device), &[]),
     };
     let missing: Vec<Bdf> = missing
@@ -141,9 +128,10 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
     use vfio_core::Owner;
-    use vfio_core::cohort::Terms;
+    use vfio_core::cohort::{Inventory, Terms};
     use vfio_core::pci::{
         Acs, AcsCapability, BusRange, Function as CoreFunction, NotAssignable, PortKind, ResetMethods,
+        Topology,
     };
 
     const TERMS: Terms = Terms {
@@ -190,21 +178,53 @@ mod tests {
 
     #[test]
     fn groups_are_counted_by_their_first_members() {
-        let groups = groups(&topology());
-        let of = |text| groups[&bdf(text)];
-        assert_eq!((of("00:02.0"), of("01:00.0"), of("01:00.1")), (0, 1, 2));
-        assert_eq!((of("02:00.0"), of("02:00.1")), (3, 3));
-        assert_eq!(groups.len(), 5, "bridges have none");
+        let cohorts = Cohorts::new(&topology());
+        let records = machine(&[], &cohorts, |_| None, |_| String::new());
+        let groups: Vec<u32> = records
+            .iter()
+            .filter_map(|record| match record {
+                Record::Device(device) => Some(device.group),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(groups, [0, 1, 2, 3, 3], "bridges have none");
+    }
+
+    #[test]
+    fn what_the_user_split_off_is_said_of_the_device() {
+        let names = ["02:00.0", "00:02.0"];
+        let mut inventory = Inventory::splitting(names.map(|text| bdf(text).into()));
+        inventory.add_pci(&topology());
+        let records = machine(
+            &[],
+            &Cohorts::build(inventory).unwrap(),
+            |_| None,
+            |_| String::new(),
+        );
+        let said = |text| {
+            records
+                .iter()
+                .find_map(|record| match record {
+                    Record::Device(device) if device.bdf == bdf(text) => Some(device.split_unsafe.join("; ")),
+                    _ => None,
+                })
+                .unwrap()
+        };
+        assert_eq!(
+            said("02:00.0"),
+            "0000:02:00.0 is split off by split-unsafe, although 0000:02:00.0 lacks ACS request redirection, \
+             completion redirection towards the other functions of its slot"
+        );
+        assert!(said("00:02.0").contains("does nothing"), "{}", said("00:02.0"));
+        assert_eq!(said("01:00.0"), "");
     }
 
     #[test]
     fn a_machine_is_reported_device_by_device_and_cohort_by_cohort() {
-        let topology = topology();
-        let cohorts = Cohorts::new(&topology);
+        let cohorts = Cohorts::new(&topology());
         let slot = cohorts.cohort_of(bdf("01:00.0").into()).unwrap().id();
         let records = machine(
             &[],
-            &topology,
             &cohorts,
             |id| (id == slot).then(|| String::from("web")),
             |_| String::from("in quarantine"),

@@ -1,9 +1,9 @@
 //! What the machine has, said to people and programs: devices, cohorts, refusals.
 
-use crate::assign::{MachineAssigner, take_over};
+use crate::assign::{MachineAssigner, cohorts, take_over};
 use crate::console;
 use crate::discovery::Machine;
-use crate::partition::plan::owner_of;
+use crate::partition::plan::Owners;
 use crate::report;
 use crate::start::Refused;
 use alloc::boxed::Box;
@@ -26,22 +26,20 @@ pub type Table = CohortTable<MachineAssigner>;
 pub fn take(mut machine: Machine, config: &Config) -> Result<Option<&'static Table>, Refused> {
     let needed = config.guests.iter().find(|guest| !guest.devices.is_empty());
     let functions = machine.functions.clone();
-    let owner = |cohorts: &Cohorts, id| {
-        cohorts
-            .get(id)
-            .and_then(|cohort| owner_of(config, cohort.members()))
-    };
+    let owners = Owners::new(config);
+    let owner = |cohorts: &Cohorts, id| cohorts.get(id).and_then(|cohort| owners.of(cohort.members()));
     if machine.acpi.viot.is_some() || needed.is_some() {
-        match take_over(machine) {
-            Ok((topology, table)) => {
+        match take_over(machine, &config.split_unsafe) {
+            Ok(table) => {
                 let table: &'static Table = Box::leak(Box::new(table));
                 let (cohorts, functions) = (table.cohorts(), table.platform().functions());
+                warn_of_cuts(cohorts);
                 let state = |id| {
                     table
                         .state(id)
                         .map_or_else(String::new, |state| state.to_string())
                 };
-                for record in report::machine(functions, &topology, cohorts, |id| owner(cohorts, id), state) {
+                for record in report::machine(functions, cohorts, |id| owner(cohorts, id), state) {
                     console::report(&record);
                 }
                 return Ok(Some(table));
@@ -67,17 +65,28 @@ pub fn take(mut machine: Machine, config: &Config) -> Result<Option<&'static Tab
         function.not_assignable.get_or_insert(NotAssignable::NoIommu);
     }
     let topology = machine.topology()?;
-    let cohorts = Cohorts::new(&topology);
-    for record in report::machine(
-        &functions,
-        &topology,
-        &cohorts,
-        |_| None,
-        |_| String::from("no IOMMU"),
-    ) {
+    let cohorts = cohorts(&topology, &config.split_unsafe).map_err(|error| {
+        let text = error.to_string();
+        say(&Refusal {
+            guest: None,
+            device: None,
+            missing: Vec::new(),
+            text,
+        });
+        Refused::Configuration
+    })?;
+    warn_of_cuts(&cohorts);
+    for record in report::machine(&functions, &cohorts, |_| None, |_| String::from("no IOMMU")) {
         console::report(&record);
     }
     Ok(None)
+}
+
+/// Says what `split-unsafe` overrides, in every run.
+fn warn_of_cuts(cohorts: &Cohorts) {
+    for cut in cohorts.cuts() {
+        log::warn!("{cut}: the user answers for that");
+    }
 }
 
 /// Says one refusal on both ports.

@@ -49,6 +49,8 @@ pub enum Step {
     CloseDevice(DeviceId),
     /// Taking the device's interrupts away.
     ReleaseInterrupts(DeviceId),
+    /// Putting an open device back to work after a reset that its owner asked for.
+    Restore(DeviceId),
     /// Attaching a requester to the deny-all domain, and waiting until nothing of the old one is left.
     Quarantine(Requester),
 }
@@ -64,6 +66,7 @@ impl fmt::Display for Step {
             Self::EnableInterrupts(device) => write!(f, "enabling the interrupts of {device}"),
             Self::CloseDevice(device) => write!(f, "closing {device}"),
             Self::ReleaseInterrupts(device) => write!(f, "releasing the interrupts of {device}"),
+            Self::Restore(device) => write!(f, "putting {device} back to work after its reset"),
             Self::Quarantine(requester) => write!(f, "putting requester {requester} into quarantine"),
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use vfio_core::pci::{Bdf, ParseBdfError};
 
 use super::size::show;
-use super::{BUILT_IN_IMAGES, HYPERVISOR_END, MAX_DEVICES, MAX_GUESTS, RESERVED};
+use super::{BUILT_IN_IMAGES, HYPERVISOR_END, MAX_DEVICES, MAX_GUESTS, MAX_SPLIT, RESERVED};
 use crate::image::ImageError;
 
 /// Why a configuration is refused.
@@ -158,6 +158,12 @@ pub enum Cause {
         /// How many it lists.
         count: usize,
     },
+    /// One device split off twice.
+    #[error("device {0} is in split-unsafe twice")]
+    SplitTwice(Bdf),
+    /// More than [`MAX_SPLIT`].
+    #[error("split-unsafe has {0} devices, {MAX_SPLIT} at most")]
+    TooManySplit(usize),
     /// Not an expectation.
     #[error("`{0}` is not an expectation")]
     Expect(String),
@@ -257,6 +263,10 @@ impl Cause {
                 .into(),
             Self::DeviceTwice { second, .. } => format!("remove it from the `devices` of `{second}`"),
             Self::TooManyDevices { .. } => "give some of them to another guest".into(),
+            Self::SplitTwice(_) => "remove it once".into(),
+            Self::TooManySplit(_) => {
+                "keep those that are given away and that `sets` shows in one isolation group".into()
+            }
             Self::Expect(_) => "write expect = \"success\", \"stopped\" or \"any\"".into(),
             Self::Iommu(_) => "write iommu = \"virtio\" or \"none\"".into(),
             Self::MachineCpus(_) => "write 2 to 64, of which the hypervisor keeps one: cpus = 3".into(),

@@ -9,8 +9,8 @@ use vfio_core::pci::Bdf;
 use super::cause::Cause;
 use super::problem::{Problem, Refused};
 use super::{
-    BUILT_IN_IMAGES, Guest, HYPERVISOR_END, Image, MAX_DEVICES, MAX_GUESTS, Machine, Plan, RESERVED, Source,
-    schema,
+    BUILT_IN_IMAGES, Guest, HYPERVISOR_END, Image, MAX_DEVICES, MAX_GUESTS, MAX_SPLIT, Machine, Plan,
+    RESERVED, Source, schema,
 };
 use crate::image;
 
@@ -46,6 +46,7 @@ pub(super) fn check(file: schema::File, source: Source) -> Result<Plan, Refused>
     let mut check = Check::new(&machine, &source, problems);
     let guests: Vec<Guest> = file.guest.iter().map(|guest| check.guest(guest)).collect();
     check.memory(&guests, &file.guest);
+    let split_unsafe = check.split(file.split_unsafe.as_ref());
     let mut problems = check.problems;
     if !problems.is_empty() {
         problems.sort_by_key(|problem| problem.at.start);
@@ -56,6 +57,7 @@ pub(super) fn check(file: schema::File, source: Source) -> Result<Plan, Refused>
     });
     Ok(Plan {
         allow_unsafe_interrupts: file.allow_unsafe_interrupts,
+        split_unsafe,
         deadline_ms,
         guests,
         machine,
@@ -240,6 +242,29 @@ impl<'a> Check<'a> {
             }
         }
         devices
+    }
+
+    /// Devices that are kept apart at the user's risk; whether they are there only the hypervisor knows.
+    fn split(&mut self, list: Option<&toml::Spanned<Vec<toml::Spanned<String>>>>) -> Vec<Bdf> {
+        let mut places: BTreeMap<Bdf, Range<usize>> = BTreeMap::new();
+        let Some(list) = list else { return Vec::new() };
+        let count = list.get_ref().len();
+        if count > MAX_SPLIT {
+            self.say(Cause::TooManySplit(count), list.span());
+        }
+        for entry in list.get_ref() {
+            let Ok(device) = entry.get_ref().parse::<Bdf>() else {
+                self.say(Cause::Device(entry.get_ref().clone()), entry.span());
+                continue;
+            };
+            if let Some(there) = places.get(&device) {
+                let problem = Problem::between(Cause::SplitTwice(device), there.clone(), entry.span());
+                self.problems.push(problem);
+            } else {
+                places.insert(device, entry.span());
+            }
+        }
+        places.into_keys().collect()
     }
 
     /// A plain word is a built-in image; anything else is a path.

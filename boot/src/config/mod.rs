@@ -39,6 +39,9 @@ pub const RESERVED: u64 = 2 * HYPERVISOR_END;
 /// Most guests in one configuration.
 pub const MAX_GUESTS: usize = 16;
 
+/// Most devices in `split-unsafe`.
+pub const MAX_SPLIT: usize = 256;
+
 /// Most devices for one guest.
 pub const MAX_DEVICES: usize = 32;
 
@@ -91,6 +94,8 @@ pub struct Plan {
     pub source: Source,
     /// The user accepts interrupts that no hardware isolates.
     pub allow_unsafe_interrupts: bool,
+    /// Devices that the user splits off from their isolation groups.
+    pub split_unsafe: Vec<Bdf>,
     /// Milliseconds that a guest may run; 0 means no limit.
     pub deadline_ms: u32,
     /// The partitions.

@@ -14,6 +14,7 @@ use super::problem::Problem;
 pub(super) struct File {
     #[serde(default)]
     pub allow_unsafe_interrupts: bool,
+    pub split_unsafe: Option<Spanned<Vec<Spanned<String>>>>,
     pub deadline: Option<Spanned<u64>>,
     #[serde(default)]
     pub guest: Vec<Guest>,

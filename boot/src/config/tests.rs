@@ -221,6 +221,32 @@ fn devices() {
 }
 
 #[test]
+fn devices_that_are_split_off() {
+    let with = |list: &str| GOOD.replacen("\n[[guest]]", &format!("split-unsafe = {list}\n[[guest]]"), 1);
+    let good = Plan::load(source(&with("[\"0000:03:02.0\", \"01:00.1\"]"))).expect("it holds");
+    let found: Vec<String> = good.split_unsafe.iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["0000:01:00.1", "0000:03:02.0"]);
+    let said = |list: &str| {
+        let refused = Plan::load(source(&with(list))).expect_err("it is refused");
+        let told = |p: &Problem| (refused.line(p), p.cause.to_string());
+        refused.problems.iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        said("[\"0000:03:02.0\", \"03:02.0\"]"),
+        [(1, "device 0000:03:02.0 is in split-unsafe twice".into())]
+    );
+    let wrong = said("[\"pcie\"]");
+    assert!(wrong[0].1.contains("`pcie`"), "{wrong:?}");
+    let many: Vec<String> = (0..=MAX_SPLIT).map(|n| format!("{:x}:00.0", n % 256)).collect();
+    let many = said(&format!("{many:?}"));
+    assert!(
+        many.iter()
+            .any(|(_, text)| text.contains("257 devices, 256 at most")),
+        "{many:?}"
+    );
+}
+
+#[test]
 fn images() {
     one(
         "\"rogue\"",

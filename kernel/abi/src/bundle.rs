@@ -19,7 +19,7 @@ use vfio_core::pci::Bdf;
 pub const MAGIC: [u8; 8] = *b"COHORT\x1a\n";
 
 /// Version of the format; a hypervisor reads exactly its own.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const HEADER_LEN: usize = 24;
 const CRC_START: usize = 16;
@@ -33,6 +33,8 @@ pub struct Config {
     pub mode: Mode,
     /// The user accepts interrupts that no hardware isolates.
     pub allow_unsafe_interrupts: bool,
+    /// Devices that the user splits off from their isolation groups, at their own risk.
+    pub split_unsafe: Vec<Bdf>,
     /// A guest that still runs this many milliseconds after the first guest started is stopped and
     /// counted as failed; 0 means no limit.
     pub deadline_ms: u32,

@@ -46,6 +46,8 @@ pub struct Device {
     pub reset: String,
     /// Why it cannot be assigned, if so.
     pub not_assignable: Option<String>,
+    /// What the user overrode to keep it apart (`split-unsafe`), a sentence each.
+    pub split_unsafe: Vec<String>,
 }
 
 /// A cohort.

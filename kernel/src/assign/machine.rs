@@ -6,8 +6,9 @@ use crate::cpu::clock::Tsc;
 use crate::discovery::{DeviceMemory, DiscoveryError, Machine};
 use crate::iommu::virtio::{InitError, PciChannel, PciChannelError, VirtioIommu};
 use crate::pci::Ecam;
-use alloc::vec::Vec;
-use vfio_core::cohort::Cohorts;
+use alloc::collections::BTreeSet;
+use vfio_core::DeviceId;
+use vfio_core::cohort::{Cohorts, Inventory, InventoryError};
 use vfio_core::lease::CohortTable;
 use vfio_core::pci::{Bdf, NotAssignable, Topology};
 use vfio_core::set::RegisterError;
@@ -36,16 +37,23 @@ pub enum TakeOverError {
     /// The topology contradicts itself.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
+    /// The devices cannot be made cohorts of; `split-unsafe` names one that is not there.
+    #[error(transparent)]
+    Inventory(#[from] InventoryError),
     /// A device could not be registered.
     #[error("{0}")]
     Register(#[from] RegisterError),
 }
 
-/// Turns the IOMMU's bypass off, puts every device into quarantine, and returns the table of cohorts.
+/// Turns the IOMMU's bypass off, puts every device into quarantine, and returns the table of cohorts. Devices in
+/// `split_unsafe` are kept apart from their isolation groups.
 ///
 /// # Errors
 /// [`TakeOverError`]. No device can reach memory then either: bus mastering is off everywhere.
-pub fn take_over(mut machine: Machine) -> Result<(Topology, CohortTable<MachineAssigner>), TakeOverError> {
+pub fn take_over(
+    mut machine: Machine,
+    split_unsafe: &[Bdf],
+) -> Result<CohortTable<MachineAssigner>, TakeOverError> {
     let viot = machine.acpi.viot.clone().ok_or(TakeOverError::NoIommu)?;
     let bdf = viot.pci_iommus().next().ok_or(TakeOverError::NoIommu)?;
     let unit = viot
@@ -60,7 +68,7 @@ pub fn take_over(mut machine: Machine) -> Result<(Topology, CohortTable<MachineA
     let iommu = VirtioIommu::init(channel)?;
     leave_out_untranslated(&mut machine, &viot, unit);
     let topology = machine.topology()?;
-    let cohorts = Cohorts::new(&topology);
+    let cohorts = cohorts(&topology, split_unsafe)?;
     let assigner = Assigner::new(
         machine.ecam,
         Tsc,
@@ -70,12 +78,22 @@ pub fn take_over(mut machine: Machine) -> Result<(Topology, CohortTable<MachineA
         viot,
         unit,
     );
-    Ok((topology, CohortTable::new(cohorts, assigner)?))
+    Ok(CohortTable::new(cohorts, assigner)?)
+}
+
+/// The cohorts of a machine whose user splits off the devices in `split_unsafe`.
+///
+/// # Errors
+/// One of these is not there.
+pub fn cohorts(topology: &Topology, split_unsafe: &[Bdf]) -> Result<Cohorts, InventoryError> {
+    let mut inventory = Inventory::splitting(split_unsafe.iter().copied().map(DeviceId::from));
+    inventory.add_pci(topology);
+    Cohorts::build(inventory)
 }
 
 /// Devices that the IOMMU does not translate for can be given to nobody.
 fn leave_out_untranslated(machine: &mut Machine, viot: &crate::acpi::Viot, unit: usize) {
-    let requesters: Vec<(Bdf, bool)> = match machine.topology() {
+    let translated: BTreeSet<Bdf> = match machine.topology() {
         Ok(topology) => {
             let translated = |bdf| {
                 topology.dma_aliases(bdf).iter().all(|requester| {
@@ -85,16 +103,14 @@ fn leave_out_untranslated(machine: &mut Machine, viot: &crate::acpi::Viot, unit:
             };
             topology
                 .endpoints()
-                .map(|function| (function.bdf, translated(function.bdf)))
+                .map(|function| function.bdf)
+                .filter(|bdf| translated(*bdf))
                 .collect()
         }
-        Err(_) => Vec::new(),
+        Err(_) => BTreeSet::new(),
     };
     for function in &mut machine.functions {
-        let translated = requesters
-            .iter()
-            .any(|&(bdf, translated)| bdf == function.bdf && translated);
-        if function.kind.is_endpoint() && !translated {
+        if function.kind.is_endpoint() && !translated.contains(&function.bdf) {
             function.not_assignable.get_or_insert(NotAssignable::NoIommu);
         }
     }

@@ -11,5 +11,5 @@ mod platform;
 pub(crate) mod tests;
 
 #[cfg(target_os = "none")]
-pub use machine::{MachineAssigner, TakeOverError, take_over};
+pub use machine::{MachineAssigner, TakeOverError, cohorts, take_over};
 pub use platform::Assigner;

@@ -10,7 +10,7 @@ use crate::pci::{self, ConfigAccess, Function, MmioAccess, Registers};
 use alloc::vec::Vec;
 use spin::Mutex;
 use vfio_core::clock::Clock;
-use vfio_core::cohort::ResetAction;
+use vfio_core::cohort::{DeviceReset, ResetAction, SetReset};
 use vfio_core::lease::{DeviceOps, DmaDomains, Interrupts, Quiesce, Reset};
 use vfio_core::pci::Bdf;
 use vfio_core::pci::spec::{Command, header};
@@ -22,6 +22,7 @@ pub struct Assigner<C, K, M, I> {
     pub(super) config: C,
     clock: K,
     pub(super) mmio: Mutex<M>,
+    /// In order of address.
     functions: Vec<Function>,
     iommu: Mutex<VirtioIommu<I>>,
     viot: Viot,
@@ -35,11 +36,12 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
         config: C,
         clock: K,
         mmio: M,
-        functions: Vec<Function>,
+        mut functions: Vec<Function>,
         iommu: VirtioIommu<I>,
         viot: Viot,
         unit: usize,
     ) -> Self {
+        functions.sort_unstable_by_key(|function| function.bdf);
         Self {
             config,
             clock,
@@ -56,14 +58,15 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
         &self.config
     }
 
-    /// All functions.
+    /// All functions, in order of address.
     pub fn functions(&self) -> &[Function] {
         &self.functions
     }
 
     /// The function at `bdf`.
     pub fn function(&self, bdf: Bdf) -> Option<&Function> {
-        self.functions.iter().find(|function| function.bdf == bdf)
+        let at = self.functions.binary_search_by_key(&bdf, |function| function.bdf);
+        self.functions.get(at.ok()?)
     }
 
     /// Works on the IOMMU.
@@ -123,11 +126,17 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
         let Some(buses) = port.buses else {
             return Vec::new();
         };
-        let inside = |function: &&Function| {
-            function.bdf.segment() == port.bdf.segment()
-                && (buses.secondary..=buses.subordinate).contains(&function.bdf.bus())
+        let segment = port.bdf.segment();
+        let before = |bus: u16| {
+            self.functions.partition_point(|function| {
+                (function.bdf.segment(), u16::from(function.bdf.bus())) < (segment, bus)
+            })
         };
-        self.functions.iter().filter(inside).collect()
+        let (from, to) = (
+            before(buses.secondary.into()),
+            before(u16::from(buses.subordinate) + 1),
+        );
+        self.functions.get(from..to).unwrap_or_default().iter().collect()
     }
 }
 
@@ -176,13 +185,19 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Quiesce for Assigner<
 impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Reset for Assigner<C, K, M, I> {
     fn reset(&self, action: &ResetAction) -> Result<(), Fault> {
         let done = match action {
-            ResetAction::Device { device, method } => {
-                pci::reset_function(&self.config, &self.clock, self.known(*device)?, *method)
-            }
-            ResetAction::Set { port, .. } => {
+            ResetAction::Device {
+                device,
+                method: DeviceReset::Function(method),
+            } => pci::reset_function(&self.config, &self.clock, self.known(*device)?, *method),
+            ResetAction::Set {
+                by: SetReset::Port(port),
+                ..
+            } => {
                 let port = self.function(*port).ok_or(Fault::Unknown)?;
                 pci::secondary_bus_reset(&self.config, &self.clock, port, &self.below(port))
             }
+            // Buses that this machine does not have.
+            ResetAction::Device { .. } | ResetAction::Set { .. } => return Err(Fault::Unknown),
         };
         done.map_err(|error| {
             log::warn!("reset: {error}");
@@ -238,5 +253,11 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> DeviceOps for Assigne
         let function = self.known(device)?;
         pci::set_memory_decode(&self.config, function.bdf, false);
         self.alive(function)
+    }
+
+    /// Registers that answer, and MSI-X on with every entry masked: as after an open.
+    fn restore_device(&self, device: DeviceId, owner: Owner) -> Result<(), Fault> {
+        self.open_device(device, owner)?;
+        self.enable_interrupts(device, owner)
     }
 }

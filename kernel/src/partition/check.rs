@@ -214,6 +214,7 @@ mod tests {
         let config = Config {
             mode: Mode::Run,
             allow_unsafe_interrupts: false,
+            split_unsafe: Vec::new(),
             deadline_ms: 0,
             guests,
         };
@@ -235,6 +236,7 @@ mod tests {
         let config = Config {
             mode: Mode::Run,
             allow_unsafe_interrupts: false,
+            split_unsafe: Vec::new(),
             deadline_ms: 0,
             guests: alloc::vec![guest("a", 1, None), guest("b", 2, Some(0))],
         };

@@ -72,10 +72,8 @@ fn owner(table: &Table, requester: Requester) -> Option<Owner> {
         .cohorts()
         .iter()
         .find(|cohort| cohort.requesters().contains(&requester))?;
-    match table.state(cohort.id())? {
-        CohortState::Opening(owner) | CohortState::Open(owner) | CohortState::Closing(owner) => Some(owner),
-        CohortState::Quarantined | CohortState::Broken(_) => table.soiled_by(cohort.id()),
-    }
+    let holder = table.state(cohort.id()).and_then(CohortState::holder);
+    holder.or_else(|| table.soiled_by(cohort.id()))
 }
 
 /// The devices that `requester` speaks for: one, or all behind a bridge that lends them its name.

@@ -1,10 +1,12 @@
 //! Which cohorts each guest gets: `vfio-core`'s plans, and that no two of them meet.
 
 use crate::report;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use cohort_abi::bundle::Config;
 use cohort_abi::report::Refusal;
-use vfio_core::cohort::{self, CohortId, OpenPlan};
+use vfio_core::cohort::{self, Cohort, CohortId, OpenPlan};
 use vfio_core::lease::{CohortTable, Platform};
 use vfio_core::{DeviceId, Owner};
 
@@ -17,7 +19,7 @@ pub fn plans<'t, P: Platform>(
     config: &Config,
 ) -> Result<Vec<Option<OpenPlan<'t>>>, Vec<Refusal>> {
     let (mut plans, mut refusals) = (Vec::new(), Vec::new());
-    let mut taken: Vec<(CohortId, Owner)> = Vec::new();
+    let mut taken: BTreeMap<CohortId, Owner> = BTreeMap::new();
     for (number, guest) in (0..).zip(&config.guests) {
         let owner = Owner::Guest(number);
         if guest.devices.is_empty() {
@@ -29,12 +31,10 @@ pub fn plans<'t, P: Platform>(
             Err(refusal) => refusals.push(report::refusal(&guest.name, &refusal)),
             Ok(plan) => {
                 for cohort in plan.cohorts() {
-                    let holder = taken.iter().find(|(id, _)| *id == cohort.id());
-                    if let (Some(&(_, owner)), Some(&device)) = (holder, cohort.members().first()) {
-                        let refusal = cohort::Refusal::OwnedByAnother { device, owner };
+                    if let Some(refusal) = meets(&taken, cohort, owner) {
                         refusals.push(report::refusal(&guest.name, &refusal));
                     }
-                    taken.push((cohort.id(), owner));
+                    taken.insert(cohort.id(), owner);
                 }
                 plans.push(Some(plan));
             }
@@ -47,23 +47,46 @@ pub fn plans<'t, P: Platform>(
     }
 }
 
-/// The guest that the configuration gives `cohort` to: the first that names a member.
-#[must_use]
-pub fn owner_of(config: &Config, members: &[DeviceId]) -> Option<alloc::string::String> {
-    let names = |guest: &&cohort_abi::bundle::Guest| {
-        guest
-            .devices
+/// Why `owner` cannot have `cohort` beside those that others get.
+fn meets(taken: &BTreeMap<CohortId, Owner>, cohort: &Cohort, owner: Owner) -> Option<cohort::Refusal> {
+    let others = |id| taken.get(&id).copied().filter(|holder| *holder != owner);
+    if let (Some(&owner), Some(&device)) = (taken.get(&cohort.id()), cohort.members().first()) {
+        return Some(cohort::Refusal::OwnedByAnother { device, owner });
+    }
+    let mut rivals = cohort.rivals().iter();
+    rivals.find_map(|rival| Some(rival.refusal(others(rival.cohort)?)))
+}
+
+/// Which guest the configuration gives each device to.
+pub struct Owners<'c>(BTreeMap<DeviceId, &'c str>);
+
+impl<'c> Owners<'c> {
+    /// As `config` says; the first guest that names a device counts.
+    #[must_use]
+    pub fn new(config: &'c Config) -> Self {
+        let mut owners = BTreeMap::new();
+        for guest in &config.guests {
+            for bdf in &guest.devices {
+                owners.entry(DeviceId::from(*bdf)).or_insert(guest.name.as_str());
+            }
+        }
+        Self(owners)
+    }
+
+    /// The guest that is given a cohort of these members: the one that is given the first of them.
+    #[must_use]
+    pub fn of(&self, members: &[DeviceId]) -> Option<String> {
+        members
             .iter()
-            .any(|bdf| members.contains(&DeviceId::from(*bdf)))
-    };
-    config.guests.iter().find(names).map(|guest| guest.name.clone())
+            .find_map(|member| self.0.get(member))
+            .map(|name| String::from(*name))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::assign::tests::fixture::{Fixture, LEGACY, NVME, PAIR, bdf, id};
-    use alloc::string::String;
     use cohort_abi::bundle::{Expect, Guest, Image, Mode};
 
     fn config(guests: &[(&str, &[&str])]) -> Config {
@@ -80,6 +103,7 @@ mod tests {
         Config {
             mode: Mode::Run,
             allow_unsafe_interrupts: true,
+            split_unsafe: Vec::new(),
             deadline_ms: 0,
             guests: guests.collect(),
         }
@@ -146,8 +170,10 @@ mod tests {
     #[test]
     fn a_cohort_is_the_guests_that_names_a_member() {
         let config = config(&[("idle", &[]), ("rogue", &PAIR), ("storage", &[NVME])]);
-        assert_eq!(owner_of(&config, &[id(PAIR[1])]).as_deref(), Some("rogue"));
-        assert_eq!(owner_of(&config, &[id(NVME)]).as_deref(), Some("storage"));
-        assert_eq!(owner_of(&config, &[id(LEGACY[0])]), None);
+        let owners = Owners::new(&config);
+        let of = |device| owners.of(&[id("00:1e.0"), id(device)]);
+        assert_eq!(of(PAIR[1]).as_deref(), Some("rogue"));
+        assert_eq!(of(NVME).as_deref(), Some("storage"));
+        assert_eq!(of(LEGACY[0]), None);
     }
 }

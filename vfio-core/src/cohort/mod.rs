@@ -3,26 +3,38 @@
 //! This is analysis only. What state a cohort is in, and who holds it, is the business of
 //! [`lease`](crate::lease); whether a request may be granted is what [`Cohorts::plan_open`] says.
 
+mod forest;
+mod hot_reset;
+mod inventory;
 mod link;
 mod plan;
 mod refusal;
+mod reset;
 #[cfg(test)]
 mod tests;
 
-pub use link::{Cause, Link};
-pub(crate) use plan::Standing;
+pub use hot_reset::{HotResetPlan, HotResetRefusal};
+pub use inventory::{Inventory, InventoryError, Member};
+pub use link::{Cause, Cut, Link};
 pub use plan::{OpenPlan, Terms};
+pub(crate) use plan::{Present, Standing};
 pub use refusal::{Missing, Refusal};
+pub use reset::{DeviceReset, Obstacle, ResetAction, SetReset, SetScope};
 
 use alloc::vec::Vec;
 
+use self::forest::Forest;
 use crate::hash::Map;
 use crate::id::{DeviceId, Requester, SetId};
-use crate::pci::{Bdf, FunctionReset, NotAssignable, Topology};
+use crate::pci::{NotAssignable, Topology};
 
 /// The number of a cohort within its [`Cohorts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CohortId(pub(crate) usize);
+
+/// The number of an isolation group within its [`Cohorts`]: counted from 0 by their first members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub usize);
 
 /// A device and what its bus knows of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,46 +43,34 @@ pub struct Device {
     pub id: DeviceId,
     /// Its set.
     pub set: SetId,
+    /// Its isolation group.
+    pub group: GroupId,
     /// The cohort that it is a member of.
     pub cohort: CohortId,
     /// Who the IOMMU takes it for.
     pub requesters: Vec<Requester>,
     /// How it can be reset alone.
-    pub function_reset: Option<FunctionReset>,
+    pub reset: Option<DeviceReset>,
     /// Why it can be given to nobody, if so.
     pub not_assignable: Option<NotAssignable>,
+    /// For a virtual function, its physical function.
+    pub physical_function: Option<DeviceId>,
+    /// The user split it off from its isolation group (`split-unsafe`).
+    pub split_unsafe: bool,
 }
 
-/// A reset, at the largest scope that stays within one cohort.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ResetAction {
-    /// Reset one device and nothing else.
-    Device {
-        /// The device.
-        device: DeviceId,
-        /// How.
-        method: FunctionReset,
-    },
-    /// Reset all members of a set at once, by a secondary bus reset of the port or bridge above.
-    Set {
-        /// The set.
-        set: SetId,
-        /// The port or bridge.
-        port: Bdf,
-        /// The members, which lose their configuration.
-        members: Vec<DeviceId>,
-    },
-}
-
-impl ResetAction {
-    /// The devices that it resets.
-    #[must_use]
-    pub fn devices(&self) -> &[DeviceId] {
-        match self {
-            Self::Device { device, .. } => core::slice::from_ref(device),
-            Self::Set { members, .. } => members,
-        }
-    }
+/// A physical function and one of its virtual functions, where these are in two cohorts: these may be open for one owner at
+/// the same time, but not for two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rival {
+    /// The physical function.
+    pub physical_function: DeviceId,
+    /// The virtual function.
+    pub virtual_function: DeviceId,
+    /// The cohort of the one of the two that is not in this cohort.
+    pub cohort: CohortId,
+    /// Whether the physical function is in this cohort.
+    pub holds_physical: bool,
 }
 
 /// The unit of assignment: devices that are opened together or not at all.
@@ -82,6 +82,7 @@ pub struct Cohort {
     requesters: Vec<Requester>,
     resets: Vec<ResetAction>,
     unresettable: Option<DeviceId>,
+    rivals: Vec<Rival>,
 }
 
 impl Cohort {
@@ -120,6 +121,21 @@ impl Cohort {
     pub const fn unresettable(&self) -> Option<DeviceId> {
         self.unresettable
     }
+
+    /// Pairs of physical and virtual functions of which one is in here and one is not.
+    #[must_use]
+    pub fn rivals(&self) -> &[Rival] {
+        &self.rivals
+    }
+}
+
+/// A set, as the analysis needs it.
+#[derive(Debug)]
+struct SetInfo {
+    first: DeviceId,
+    scope: Option<SetScope>,
+    /// Where its reset is among those of its cohort.
+    action: Option<(CohortId, usize)>,
 }
 
 /// All cohorts of a machine.
@@ -127,28 +143,59 @@ impl Cohort {
 pub struct Cohorts {
     devices: Vec<Device>,
     index: Map<DeviceId, usize>,
+    sets: Map<SetId, SetInfo>,
     cohorts: Vec<Cohort>,
+    cuts: Vec<Cut>,
 }
 
 impl Cohorts {
-    /// The cohorts of the PCI functions in `topology`.
+    /// The cohorts of the PCI functions in `topology`, and of nothing else.
     #[must_use]
     pub fn new(topology: &Topology) -> Self {
+        let mut inventory = Inventory::new();
+        inventory.add_pci(topology);
+        // A topology is checked, so that nothing can be said of what is not there.
+        Self::assemble(inventory)
+    }
+
+    /// The cohorts of all devices of `inventory`.
+    ///
+    /// # Errors
+    /// [`InventoryError`] names a device of which there are two, or none although something is said of it.
+    pub fn build(mut inventory: Inventory) -> Result<Self, InventoryError> {
+        inventory.check()?;
+        Ok(Self::assemble(inventory))
+    }
+
+    /// Linear in devices and links, but for what union-find adds. Members are sorted.
+    fn assemble(inventory: Inventory) -> Self {
+        let Inventory {
+            members,
+            links: group_links,
+            scopes,
+            split,
+            mut cuts,
+        } = inventory;
+        cuts.sort_unstable_by_key(|cut| cut.device);
         let mut cohorts = Self {
-            devices: Vec::new(),
+            devices: Vec::with_capacity(members.len()),
             index: Map::default(),
+            sets: Map::default(),
             cohorts: Vec::new(),
+            cuts,
         };
         let mut links: Vec<Link> = Vec::new();
-        let mut first_of_set: Map<SetId, DeviceId> = Map::default();
-        for function in topology.endpoints() {
-            let id = DeviceId::from(function.bdf);
-            let set = topology.set_id(function.bdf).unwrap_or(SetId::Own(id));
-            let first = *first_of_set.entry(set).or_insert(id);
-            if first != id {
+        for member in members {
+            let (id, set) = (member.id, member.set);
+            let info = cohorts.sets.entry(set).or_insert_with(|| SetInfo {
+                first: id,
+                scope: scopes.get(&set).copied(),
+                action: None,
+            });
+            if info.first != id {
                 links.push(Link {
                     a: id,
-                    b: first,
+                    b: info.first,
                     cause: Cause::Set(set),
                 });
             }
@@ -156,34 +203,71 @@ impl Cohorts {
             cohorts.devices.push(Device {
                 id,
                 set,
+                group: GroupId(0),
                 cohort: CohortId(0),
-                requesters: topology.dma_aliases(function.bdf).to_vec(),
-                function_reset: function.resets.best_for_function(),
-                not_assignable: topology.not_assignable(function.bdf),
+                requesters: member.requesters,
+                reset: member.reset,
+                not_assignable: member.not_assignable,
+                physical_function: member.physical_function,
+                split_unsafe: split.contains_key(&id),
             });
         }
-        links.extend(topology.group_links().into_iter().map(Link::from));
+        let set_links = links.len();
+        links.extend(group_links);
+        cohorts.number_groups(&mut links, set_links);
         cohorts.connect(links);
-        cohorts.plan_resets(topology);
+        cohorts.plan_resets();
+        cohorts.find_rivals();
         cohorts
     }
 
-    /// Finds the components by union-find, and numbers them by their first member.
-    fn connect(&mut self, links: Vec<Link>) {
-        let mut forest: Vec<usize> = (0..self.devices.len()).collect();
-        for link in &links {
-            if let (Some(&a), Some(&b)) = (self.index.get(&link.a), self.index.get(&link.b)) {
-                let (a, b) = (root(&mut forest, a), root(&mut forest, b));
-                // The smaller index is the root, so that a component is named by its first member.
-                if let Some(slot) = forest.get_mut(a.max(b)) {
-                    *slot = a.min(b);
+    fn at(&self, device: DeviceId) -> Option<usize> {
+        self.index.get(&device).copied()
+    }
+
+    /// Numbers the isolation groups that `links` from the `from`th on make, and adds links for requesters that devices
+    /// have in common where nothing has joined these yet.
+    fn number_groups(&mut self, links: &mut Vec<Link>, from: usize) {
+        let mut forest = Forest::new(self.devices.len());
+        for link in links.get(from..).unwrap_or_default() {
+            if let (Some(a), Some(b)) = (self.at(link.a), self.at(link.b)) {
+                forest.join(a, b);
+            }
+        }
+        let mut speakers: Map<Requester, usize> = Map::default();
+        for (at, device) in self.devices.iter().enumerate() {
+            for &requester in &device.requesters {
+                let first = *speakers.entry(requester).or_insert(at);
+                if forest.join(first, at)
+                    && let Some(b) = self.devices.get(first)
+                {
+                    links.push(Link {
+                        a: device.id,
+                        b: b.id,
+                        cause: Cause::Requester(requester),
+                    });
                 }
             }
         }
         let mut numbers: Map<usize, usize> = Map::default();
         for (at, device) in self.devices.iter_mut().enumerate() {
+            let next = numbers.len();
+            device.group = GroupId(*numbers.entry(forest.root(at)).or_insert(next));
+        }
+    }
+
+    /// Finds the components by union-find, and numbers them by their first member.
+    fn connect(&mut self, links: Vec<Link>) {
+        let mut forest = Forest::new(self.devices.len());
+        for link in &links {
+            if let (Some(a), Some(b)) = (self.at(link.a), self.at(link.b)) {
+                forest.join(a, b);
+            }
+        }
+        let mut numbers: Map<usize, usize> = Map::default();
+        for (at, device) in self.devices.iter_mut().enumerate() {
             let next = self.cohorts.len();
-            let number = *numbers.entry(root(&mut forest, at)).or_insert(next);
+            let number = *numbers.entry(forest.root(at)).or_insert(next);
             device.cohort = CohortId(number);
             if number == next {
                 self.cohorts.push(Cohort {
@@ -193,6 +277,7 @@ impl Cohorts {
                     requesters: Vec::new(),
                     resets: Vec::new(),
                     unresettable: None,
+                    rivals: Vec::new(),
                 });
             }
             if let Some(cohort) = self.cohorts.get_mut(number) {
@@ -201,11 +286,7 @@ impl Cohorts {
             }
         }
         for link in links {
-            let number = self
-                .index
-                .get(&link.a)
-                .and_then(|at| self.devices.get(*at))
-                .map(|device| device.cohort);
+            let number = self.device(link.a).map(|device| device.cohort);
             if let Some(cohort) = number.and_then(|id| self.cohorts.get_mut(id.0)) {
                 cohort.links.push(link);
             }
@@ -216,33 +297,59 @@ impl Cohorts {
         }
     }
 
-    fn plan_resets(&mut self, topology: &Topology) {
-        let mut sets: Map<SetId, (CohortId, usize)> = Map::default();
+    fn plan_resets(&mut self) {
         for device in &self.devices {
             let Some(cohort) = self.cohorts.get_mut(device.cohort.0) else {
                 continue;
             };
-            if let Some(port) = topology.set_reset(device.set) {
-                let next = (device.cohort, cohort.resets.len());
-                let (_, at) = *sets.entry(device.set).or_insert(next);
+            let info = self.sets.get_mut(&device.set);
+            let usable = info.and_then(|info| {
+                let by = info.scope.filter(|scope| scope.obstacle.is_none())?.by;
+                Some((by, &mut info.action))
+            });
+            if let Some((by, action)) = usable {
+                let (_, at) = *action.get_or_insert((device.cohort, cohort.resets.len()));
                 match cohort.resets.get_mut(at) {
                     Some(ResetAction::Set { members, .. }) => members.push(device.id),
-                    _ => {
-                        let members = Vec::from([device.id]);
-                        cohort.resets.push(ResetAction::Set {
-                            set: device.set,
-                            port,
-                            members,
-                        });
-                    }
+                    _ => cohort.resets.push(ResetAction::Set {
+                        set: device.set,
+                        by,
+                        members: Vec::from([device.id]),
+                    }),
                 }
-            } else if let Some(method) = device.function_reset {
+            } else if let Some(method) = device.reset {
                 cohort.resets.push(ResetAction::Device {
                     device: device.id,
                     method,
                 });
             } else {
                 cohort.unresettable.get_or_insert(device.id);
+            }
+        }
+    }
+
+    fn find_rivals(&mut self) {
+        let mut pairs = Vec::new();
+        for device in &self.devices {
+            let Some(physical) = device.physical_function.and_then(|id| self.device(id)) else {
+                continue;
+            };
+            if physical.cohort != device.cohort {
+                pairs.push((physical.id, physical.cohort, device.id, device.cohort));
+            }
+        }
+        for (physical_function, of_physical, virtual_function, of_virtual) in pairs {
+            for (at, cohort, holds_physical) in
+                [(of_physical, of_virtual, true), (of_virtual, of_physical, false)]
+            {
+                if let Some(own) = self.cohorts.get_mut(at.0) {
+                    own.rivals.push(Rival {
+                        physical_function,
+                        virtual_function,
+                        cohort,
+                        holds_physical,
+                    });
+                }
             }
         }
     }
@@ -267,7 +374,7 @@ impl Cohorts {
     /// The device `id`, if there is one.
     #[must_use]
     pub fn device(&self, id: DeviceId) -> Option<&Device> {
-        self.devices.get(*self.index.get(&id)?)
+        self.devices.get(self.at(id)?)
     }
 
     /// The cohort that `id` is a member of, if there is such a device.
@@ -275,19 +382,31 @@ impl Cohorts {
     pub fn cohort_of(&self, id: DeviceId) -> Option<&Cohort> {
         self.get(self.device(id)?.cohort)
     }
-}
 
-/// The root of `at`'s tree; halves the path on the way.
-fn root(forest: &mut [usize], mut at: usize) -> usize {
-    while let Some(&above) = forest.get(at) {
-        if above == at {
-            break;
-        }
-        let next = forest.get(above).copied().unwrap_or(above);
-        if let Some(slot) = forest.get_mut(at) {
-            *slot = next;
-        }
-        at = next;
+    /// What `split-unsafe` kept apart, in order of the devices. A device that is split off and not in here was in
+    /// nobody's company to begin with.
+    #[must_use]
+    pub fn cuts(&self) -> &[Cut] {
+        &self.cuts
     }
-    at
+
+    /// What `split-unsafe` cut for `device`.
+    #[must_use]
+    pub fn cuts_of(&self, device: DeviceId) -> &[Cut] {
+        let from = self.cuts.partition_point(|cut| cut.device < device);
+        let to = self.cuts.partition_point(|cut| cut.device <= device);
+        self.cuts.get(from..to).unwrap_or_default()
+    }
+
+    /// What resets the set as a whole, if anything does.
+    #[must_use]
+    pub fn scope(&self, set: SetId) -> Option<SetScope> {
+        self.sets.get(&set)?.scope
+    }
+
+    /// The reset of the set as a whole, if it can be used.
+    fn set_action(&self, set: SetId) -> Option<&ResetAction> {
+        let (cohort, at) = self.sets.get(&set)?.action?;
+        self.get(cohort)?.resets.get(at)
+    }
 }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Cause, Cohort, CohortId, Cohorts, Missing, Refusal};
+use super::{Cause, Cohort, CohortId, Cohorts, Missing, Refusal, Rival};
 use crate::hash::Map;
 use crate::id::{DeviceId, Owner};
 use crate::lease::CohortState;
@@ -39,7 +39,11 @@ impl Standing {
         match state {
             CohortState::Quarantined => {}
             CohortState::Broken(failure) => return Err(Refusal::Broken { device, failure }),
-            CohortState::Opening(holder) | CohortState::Open(holder) | CohortState::Closing(holder) => {
+            CohortState::Repairing => return Err(Refusal::Busy { device, state }),
+            CohortState::Opening(holder)
+            | CohortState::Open(holder)
+            | CohortState::Resetting(holder)
+            | CohortState::Closing(holder) => {
                 return Err(if holder == owner {
                     Refusal::NotQuarantined { device, state }
                 } else {
@@ -59,6 +63,42 @@ impl Standing {
     }
 }
 
+impl Rival {
+    /// Whether `owner` may open the cohort that this is a rival of while the other one is in `state`.
+    pub(crate) fn admits(&self, owner: Owner, state: CohortState) -> Result<(), Refusal> {
+        match state.holder().filter(|holder| *holder != owner) {
+            None => Ok(()),
+            Some(holder) => Err(self.refusal(holder)),
+        }
+    }
+
+    /// What is said while `owner` holds the other one.
+    #[must_use]
+    pub const fn refusal(&self, owner: Owner) -> Refusal {
+        if self.holds_physical {
+            Refusal::VirtualFunctionHeld {
+                device: self.physical_function,
+                virtual_function: self.virtual_function,
+                owner,
+            }
+        } else {
+            Refusal::PhysicalFunctionHeld {
+                device: self.virtual_function,
+                physical_function: self.physical_function,
+                owner,
+            }
+        }
+    }
+}
+
+/// What a plan takes into account beyond the analysis.
+pub(crate) struct Present<S, R> {
+    /// How each cohort stands.
+    pub(crate) standing: S,
+    /// Which devices have been removed.
+    pub(crate) removed: R,
+}
+
 /// Whole cohorts that an owner may open. Only [`Cohorts::plan_open`] and
 /// [`CohortTable::plan_open`](crate::lease::CohortTable::plan_open) make one.
 #[derive(Debug)]
@@ -76,7 +116,8 @@ impl<'c> OpenPlan<'c> {
         self.owner
     }
 
-    /// The cohorts to open, in the order in which the request first named a member.
+    /// The cohorts to open, in the order in which the request first named a member; those with a physical function come
+    /// before the others, because its reset reaches its virtual functions.
     pub fn cohorts(&self) -> impl DoubleEndedIterator<Item = &'c Cohort> {
         let source = self.source;
         self.cohorts.iter().filter_map(move |id| source.get(*id))
@@ -94,16 +135,20 @@ impl Cohorts {
         devices: &[DeviceId],
         terms: Terms,
     ) -> Result<OpenPlan<'_>, Refusal> {
-        self.plan_with(owner, devices, terms, |_| Standing::FRESH)
+        let present = Present {
+            standing: |_| Standing::FRESH,
+            removed: |_| false,
+        };
+        self.plan_with(owner, devices, terms, &present)
     }
 
-    /// As [`plan_open`](Self::plan_open), on a machine where `standing` says how each cohort stands.
+    /// As [`plan_open`](Self::plan_open), on a machine that is as `present` says.
     pub(crate) fn plan_with(
         &self,
         owner: Owner,
         devices: &[DeviceId],
         terms: Terms,
-        standing: impl Fn(CohortId) -> Standing,
+        present: &Present<impl Fn(CohortId) -> Standing, impl Fn(DeviceId) -> bool>,
     ) -> Result<OpenPlan<'_>, Refusal> {
         let &first = devices.first().ok_or(Refusal::NoDevices)?;
         let mut requested: Map<DeviceId, ()> = Map::default();
@@ -111,6 +156,9 @@ impl Cohorts {
         let mut cohorts = Vec::new();
         for &id in devices {
             let device = self.device(id).ok_or(Refusal::NotFound(id))?;
+            if (present.removed)(id) {
+                return Err(Refusal::Removed(id));
+            }
             if requested.insert(id, ()).is_some() {
                 return Err(Refusal::ListedTwice(id));
             }
@@ -138,16 +186,26 @@ impl Cohorts {
                 });
             }
         }
-        let missing: Vec<Missing> = wanted().flat_map(|cohort| missing(cohort, &requested)).collect();
+        let mut missing: Vec<Missing> = wanted().flat_map(|cohort| missing(cohort, &requested)).collect();
+        missing.retain(|missing| !(present.removed)(missing.device));
         if !missing.is_empty() {
             return Err(Refusal::HalfCohort { missing });
         }
         for cohort in wanted() {
-            standing(cohort.id).admits(owner, cohort)?;
+            (present.standing)(cohort.id).admits(owner, cohort)?;
+            for rival in cohort.rivals() {
+                rival.admits(owner, (present.standing)(rival.cohort).state)?;
+            }
         }
         if !terms.interrupts_isolated && !terms.allow_unsafe_interrupts {
             return Err(Refusal::UnsafeInterrupts { device: first });
         }
+        cohorts.sort_by_key(|id| {
+            let physical = |rival: &Rival| rival.holds_physical;
+            !self
+                .get(*id)
+                .is_some_and(|cohort| cohort.rivals.iter().any(physical))
+        });
         Ok(OpenPlan {
             source: self,
             owner,

@@ -87,6 +87,37 @@ pub enum Refusal {
         /// What put it there.
         failure: Failure,
     },
+    /// Somebody else holds a virtual function of the device: its reset would take that along.
+    #[error("{device} cannot be opened: its virtual function {virtual_function} belongs to {owner}")]
+    VirtualFunctionHeld {
+        /// The physical function.
+        device: DeviceId,
+        /// The virtual function.
+        virtual_function: DeviceId,
+        /// Who holds it.
+        owner: Owner,
+    },
+    /// Somebody else holds the device's physical function, which can reset it and turn it off.
+    #[error("{device} cannot be opened: its physical function {physical_function} belongs to {owner}")]
+    PhysicalFunctionHeld {
+        /// The virtual function.
+        device: DeviceId,
+        /// The physical function.
+        physical_function: DeviceId,
+        /// Who holds it.
+        owner: Owner,
+    },
+    /// The device's cohort is being reset, repaired, or changed at this moment.
+    #[error("{device} is {state}; try again when that is done")]
+    Busy {
+        /// The device.
+        device: DeviceId,
+        /// What its cohort is in the middle of.
+        state: CohortState,
+    },
+    /// The device was removed from the machine, or is about to be.
+    #[error("{0} has been removed")]
+    Removed(DeviceId),
     /// The plan was made for another machine.
     #[error("the plan was made for other cohorts")]
     ForeignPlan,

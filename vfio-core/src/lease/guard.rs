@@ -1,14 +1,14 @@
 //! The lease: proof that an owner holds a whole cohort.
 
-use alloc::vec::Vec;
-
+use super::crew::Crew;
 use super::{CohortState, CohortTable, Domain, Platform, open};
-use crate::cohort::{Cohort, CohortId, Standing};
+use crate::cohort::{CohortId, Standing};
 use crate::fault::Failure;
 use crate::id::{DeviceId, Owner};
-use crate::set::OpenToken;
+use crate::set::{Handle, OpenError, Patience};
 
-/// A cohort that did not close in order. Its devices are as quiet as could be had, and out of service for good.
+/// A cohort that did not close in order. Its devices are as quiet as could be had, and out of service until the cohort is
+/// [repaired](CohortTable::repair).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the cohort is out of service: {0}")]
 pub struct CloseFailure(pub Failure);
@@ -30,15 +30,26 @@ pub struct CloseFailure(pub Failure);
 ///     table.domain(vfio_core::Owner::Hypervisor, Vec::new()).unwrap()
 /// }
 /// ```
+///
+/// A lease cannot be closed while a handle on one of its devices lives:
+///
+/// ```compile_fail,E0505
+/// # use vfio_core::{DeviceId, lease::{Lease, Platform}, set::Patience};
+/// fn closes_under_a_handle<P: Platform>(lease: Lease<'_, P>, device: DeviceId) {
+///     let handle = lease.handle(device, Patience::NONE).unwrap();
+///     drop(lease.close());
+///     drop(handle);
+/// }
+/// ```
 #[must_use = "dropping the lease closes the cohort"]
 pub struct Lease<'t, P: Platform> {
-    table: &'t CohortTable<P>,
-    cohort: CohortId,
+    pub(super) table: &'t CohortTable<P>,
+    pub(super) cohort: CohortId,
     domain: Domain<'t, P>,
-    tokens: Vec<OpenToken>,
+    /// The cohort's members and their tokens; `None` once it is closed.
+    pub(super) crew: Option<Crew>,
     /// Who had used the cohort before, in case the lease is never handed out.
     soiled_before: Option<Owner>,
-    open: bool,
 }
 
 impl<P: Platform> core::fmt::Debug for Lease<'_, P> {
@@ -55,16 +66,15 @@ impl<'t, P: Platform> Lease<'t, P> {
         table: &'t CohortTable<P>,
         cohort: CohortId,
         domain: Domain<'t, P>,
-        tokens: Vec<OpenToken>,
+        crew: Crew,
         soiled_before: Option<Owner>,
     ) -> Self {
         Self {
             table,
             cohort,
             domain,
-            tokens,
+            crew: Some(crew),
             soiled_before,
-            open: true,
         }
     }
 
@@ -80,16 +90,36 @@ impl<'t, P: Platform> Lease<'t, P> {
         self.cohort
     }
 
-    /// The devices that the owner holds: all members of the cohort.
+    /// The devices that the owner holds: all members of the cohort that are still there.
     #[must_use]
-    pub fn devices(&self) -> &'t [DeviceId] {
-        self.table.cohorts().get(self.cohort).map_or(&[], Cohort::members)
+    pub fn devices(&self) -> &[DeviceId] {
+        self.crew.as_ref().map_or(&[], Crew::members)
     }
 
     /// The domain that they are in.
     #[must_use]
     pub const fn domain(&self) -> &Domain<'t, P> {
         &self.domain
+    }
+
+    /// Another open of a device that the owner holds, which closes itself when it is dropped; the lease's own is the first. As
+    /// long as it lives the lease cannot be closed. While the device's set is being reset, `patience` says whether to be
+    /// refused or to wait.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what stands in the way; a device that is not the lease's is
+    /// [`Unregistering`](OpenError::Unregistering).
+    pub fn handle<'l>(
+        &'l self,
+        device: DeviceId,
+        patience: Patience<'l>,
+    ) -> Result<Handle<'l, P>, OpenError> {
+        let registration = self.crew.as_ref().and_then(|crew| crew.registration(device));
+        registration.ok_or(OpenError::Unregistering(device))?.hold(
+            self.owner(),
+            self.table.platform(),
+            patience,
+        )
     }
 
     /// Closes the cohort: it is in quarantine afterwards, or out of service.
@@ -109,26 +139,24 @@ impl<'t, P: Platform> Lease<'t, P> {
     }
 
     fn finish(&mut self, soiled_by: Option<Owner>) -> Result<(), CloseFailure> {
-        let Some((cohort, slot)) = self.table.cohort_and_slot(self.cohort).filter(|_| self.open) else {
+        let Some(mut crew) = self.crew.take() else {
             return Ok(());
         };
-        self.open = false;
-        slot.set_state(CohortState::Closing(self.domain.owner()));
-        let tokens = core::mem::take(&mut self.tokens);
-        let result = open::close(self.table.platform(), cohort, &self.domain, tokens);
-        slot.set(match result {
-            Ok(()) => {
-                let soiled_by = soiled_by.filter(|_| cohort.unresettable().is_some());
-                Standing {
-                    state: CohortState::Quarantined,
-                    soiled_by,
-                }
-            }
+        let closing = CohortState::Closing(self.domain.owner());
+        self.table
+            .with_slot(self.cohort, |slot| slot.standing.state = closing);
+        let result = open::close(self.table.steps(), &mut crew, &self.domain);
+        let standing = match result {
+            Ok(()) => Standing {
+                state: CohortState::Quarantined,
+                soiled_by: soiled_by.filter(|_| crew.unresettable().is_some()),
+            },
             Err(failure) => Standing {
                 state: CohortState::Broken(failure),
                 soiled_by,
             },
-        });
+        };
+        self.table.stand(self.cohort, standing, Some(crew));
         result.map_err(CloseFailure)
     }
 }

@@ -3,13 +3,11 @@
 //! Open: quiesce all, reset, check that all came back, attach all, `open_device`, interrupts. The domain is built
 //! before. Close: quiesce all, `close_device`, interrupts freed, quarantine all, reset.
 
-use alloc::vec::Vec;
-
+use super::crew::Crew;
+use super::steps::{Steps, note};
 use super::{Domain, Platform};
-use crate::cohort::{Cohort, Refusal, ResetAction};
-use crate::fault::{Failure, Fault, Step};
-use crate::id::DeviceId;
-use crate::set::{CloseError, OpenError, OpenToken, Registration};
+use crate::cohort::Refusal;
+use crate::fault::{Failure, Step};
 
 /// Why cohorts were not opened. Those of the plan that were open by then are closed again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,63 +36,52 @@ pub(super) struct Unwound {
     pub(super) broken: Option<Failure>,
 }
 
-/// How far an open came.
+/// How far an open came; the tokens are in the crew.
 #[derive(Default)]
 struct Progress {
     attached: usize,
-    tokens: Vec<OpenToken>,
     interrupts: usize,
 }
 
-/// Opens every member of `cohort`, or leaves all as it was.
+/// Opens every member of `crew`, or leaves all as it was.
 pub(super) fn run<P: Platform>(
-    platform: &P,
-    cohort: &Cohort,
-    registrations: &[Registration],
+    steps: Steps<'_, P>,
+    crew: &mut Crew,
     domain: &Domain<'_, P>,
-) -> Result<Vec<OpenToken>, Unwound> {
+) -> Result<(), Unwound> {
     let mut progress = Progress::default();
-    match forward(platform, cohort, registrations, domain, &mut progress) {
-        Ok(()) => Ok(progress.tokens),
-        Err(failure) => {
-            let broken = back(platform, cohort, domain, progress).err();
-            Err(Unwound { failure, broken })
-        }
-    }
+    forward(steps, crew, domain, &mut progress).map_err(|failure| {
+        let broken = back(steps, crew, domain, progress).err();
+        Unwound { failure, broken }
+    })
 }
 
 fn forward<P: Platform>(
-    platform: &P,
-    cohort: &Cohort,
-    registrations: &[Registration],
+    steps: Steps<'_, P>,
+    crew: &mut Crew,
     domain: &Domain<'_, P>,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     let owner = domain.owner();
-    for &device in cohort.members() {
-        step(Step::Quiesce(device), platform.quiesce(device))?;
+    for &device in crew.members() {
+        steps.quiesce(device)?;
     }
-    for action in cohort.resets() {
-        step(Step::Reset(reset_name(action)), platform.reset(action))?;
+    for (action, set) in crew.resets() {
+        steps.reset(action, set)?;
     }
-    for &device in cohort.members() {
-        step(Step::CheckAlive(device), platform.check_alive(device))?;
+    for &device in crew.members() {
+        steps.check_alive(device)?;
     }
-    for &requester in cohort.requesters() {
+    for &requester in crew.requesters() {
         // Counted before: what the IOMMU made of a failing attach is not known, so it goes back too.
         progress.attached += 1;
-        step(Step::Attach(requester), platform.attach(domain.id(), requester))?;
+        let step = Step::Attach(requester);
+        let attached = steps.0.attach(domain.id(), requester);
+        attached.map_err(|fault| Failure { step, fault })?;
     }
-    for registration in registrations {
-        let device = registration.device();
-        let opened = registration.open(owner, platform).map_err(fault_of_open);
-        progress.tokens.push(step(Step::OpenDevice(device), opened)?);
-    }
-    for &device in cohort.members() {
-        step(
-            Step::EnableInterrupts(device),
-            platform.enable_interrupts(device, owner),
-        )?;
+    crew.open_all(steps, owner)?;
+    for &device in crew.members() {
+        steps.enable_interrupts(device, owner)?;
         progress.interrupts += 1;
     }
     Ok(())
@@ -103,112 +90,94 @@ fn forward<P: Platform>(
 /// Undoes in exact reverse order. A device that was opened may have been let loose by its callback, so it is
 /// quieted before it is closed. Goes on after a failure: the more is undone the better.
 fn back<P: Platform>(
-    platform: &P,
-    cohort: &Cohort,
+    steps: Steps<'_, P>,
+    crew: &mut Crew,
     domain: &Domain<'_, P>,
     progress: Progress,
 ) -> Result<(), Failure> {
-    let Progress {
-        attached,
-        tokens,
-        interrupts,
-    } = progress;
     let mut result = Ok(());
-    for &device in cohort.members().iter().take(interrupts).rev() {
-        note(&mut result, release(platform, device));
+    for &device in crew.members().iter().take(progress.interrupts).rev() {
+        note(&mut result, steps.release_interrupts(device));
     }
-    for token in tokens.into_iter().rev() {
-        note(&mut result, quiesce(platform, token.device()));
-        note(&mut result, close_device(platform, token));
+    while let Some(token) = crew.tokens.pop() {
+        note(&mut result, steps.quiesce(token.device()));
+        note(&mut result, steps.close(token));
     }
-    for &requester in cohort.requesters().iter().take(attached).rev() {
-        let denied = step(Step::Quarantine(requester), platform.quarantine(requester));
-        if denied.is_err() {
-            domain.pin();
-        }
-        note(&mut result, denied);
-    }
+    deny(steps, crew, progress.attached, domain, &mut result);
     result
 }
 
 /// Takes a cohort back from its owner. Every step is done even if one before failed, since each makes things safer;
 /// the first failure is what put the cohort out of service.
 pub(super) fn close<P: Platform>(
-    platform: &P,
-    cohort: &Cohort,
+    steps: Steps<'_, P>,
+    crew: &mut Crew,
     domain: &Domain<'_, P>,
-    tokens: Vec<OpenToken>,
 ) -> Result<(), Failure> {
     let mut result = Ok(());
-    for &device in cohort.members().iter().rev() {
-        note(&mut result, quiesce(platform, device));
+    for &device in crew.members().iter().rev() {
+        note(&mut result, steps.quiesce(device));
     }
-    for token in tokens.into_iter().rev() {
-        note(&mut result, close_device(platform, token));
+    while let Some(token) = crew.tokens.pop() {
+        note(&mut result, steps.close(token));
     }
-    for &device in cohort.members().iter().rev() {
-        note(&mut result, release(platform, device));
+    for &device in crew.members().iter().rev() {
+        note(&mut result, steps.release_interrupts(device));
     }
-    for &requester in cohort.requesters().iter().rev() {
-        let denied = step(Step::Quarantine(requester), platform.quarantine(requester));
-        if denied.is_err() {
-            domain.pin();
-        }
-        note(&mut result, denied);
-    }
-    for action in cohort.resets() {
-        note(
-            &mut result,
-            step(Step::Reset(reset_name(action)), platform.reset(action)),
-        );
+    deny(steps, crew, usize::MAX, domain, &mut result);
+    for (action, set) in crew.resets() {
+        note(&mut result, steps.reset_after_close(action, set));
     }
     result
 }
 
-fn step<T>(step: Step, result: Result<T, Fault>) -> Result<T, Failure> {
-    result.map_err(|fault| Failure { step, fault })
-}
-
-fn note(result: &mut Result<(), Failure>, next: Result<(), Failure>) {
-    if result.is_ok() {
-        *result = next;
+/// Puts the first `attached` requesters into quarantine, last first. The domain stays for good if one stays in it.
+fn deny<P: Platform>(
+    steps: Steps<'_, P>,
+    crew: &Crew,
+    attached: usize,
+    domain: &Domain<'_, P>,
+    result: &mut Result<(), Failure>,
+) {
+    for &requester in crew.requesters().iter().take(attached).rev() {
+        let denied = steps.quarantine(requester);
+        if denied.is_err() {
+            domain.pin();
+        }
+        note(result, denied);
     }
 }
 
-fn quiesce(platform: &impl Platform, device: DeviceId) -> Result<(), Failure> {
-    step(Step::Quiesce(device), platform.quiesce(device))
-}
-
-fn release(platform: &impl Platform, device: DeviceId) -> Result<(), Failure> {
-    step(
-        Step::ReleaseInterrupts(device),
-        platform.release_interrupts(device),
-    )
-}
-
-fn close_device(platform: &impl Platform, token: OpenToken) -> Result<(), Failure> {
-    let device = token.device();
-    let closed = token.close(platform).map_err(|error| match error {
-        CloseError::Busy(..) => Fault::Busy,
-        CloseError::Failed(fault) => fault,
-    });
-    step(Step::CloseDevice(device), closed)
-}
-
-/// A cohort holds whole sets and is in one state, so nothing but the callback itself is expected to fail.
-fn fault_of_open(error: OpenError) -> Fault {
-    match error {
-        OpenError::Failed(fault) | OpenError::Broken(_, fault) => fault,
-        OpenError::Busy(_) | OpenError::OwnedByAnother(_) => Fault::Busy,
-        OpenError::Unregistering(_) => Fault::Unknown,
-        OpenError::TooMany => Fault::NoResources,
+/// Brings a cohort back that is out of service: quiet, no interrupts, no memory, reset, and answering. Every step is done
+/// even if one before failed; the first failure is what keeps the cohort out of service.
+pub(super) fn repair<P: Platform>(steps: Steps<'_, P>, crew: &Crew) -> Result<(), Failure> {
+    let mut result = Ok(());
+    for &device in crew.members().iter().rev() {
+        note(&mut result, steps.quiesce(device));
     }
+    for &device in crew.members().iter().rev() {
+        note(&mut result, steps.release_interrupts(device));
+    }
+    for &requester in crew.requesters().iter().rev() {
+        note(&mut result, steps.quarantine(requester));
+    }
+    for (action, set) in crew.resets() {
+        note(&mut result, steps.reset(action, set));
+    }
+    for &device in crew.members() {
+        note(&mut result, steps.check_alive(device));
+    }
+    result
 }
 
-/// The device that stands for a reset in messages.
-fn reset_name(action: &ResetAction) -> DeviceId {
-    match action {
-        ResetAction::Device { device, .. } => *device,
-        ResetAction::Set { port, members, .. } => members.first().copied().unwrap_or(DeviceId::Pci(*port)),
+/// Quiets the members and puts their requesters into quarantine, before anything is known of them.
+pub(super) fn deny_all<P: Platform>(steps: Steps<'_, P>, crew: &Crew) -> Result<(), Failure> {
+    let mut result = Ok(());
+    for &device in crew.members() {
+        note(&mut result, steps.quiesce(device));
     }
+    for &requester in crew.requesters() {
+        note(&mut result, steps.quarantine(requester));
+    }
+    result
 }

@@ -116,6 +116,17 @@ pub trait DeviceOps {
     /// # Errors
     /// Something could not be taken back. The device counts as closed, and its set goes out of service.
     fn close_device(&self, device: DeviceId, owner: Owner) -> Result<(), Fault>;
+
+    /// After a reset that the owner asked for while the device is open: puts back what [`open_device`](Self::open_device)
+    /// and [`enable_interrupts`](Interrupts::enable_interrupts) had set up and the reset took away. Without an
+    /// implementation nothing is put back.
+    ///
+    /// # Errors
+    /// It cannot be put back. The device stays open, and needs a reset.
+    fn restore_device(&self, device: DeviceId, owner: Owner) -> Result<(), Fault> {
+        let _ = (device, owner);
+        Ok(())
+    }
 }
 
 /// All that opening and closing a cohort needs.

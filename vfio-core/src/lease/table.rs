@@ -2,19 +2,24 @@
 
 use alloc::vec::Vec;
 
+use super::crew::Crew;
 use super::open::{self, OpenFailure};
+use super::steps::Steps;
 use super::{CohortState, Domain, DomainError, Lease, Platform};
-use crate::cohort::{Cohort, CohortId, Cohorts, OpenPlan, Refusal, Standing, Terms};
+use crate::cohort::{
+    Cohort, CohortId, Cohorts, HotResetPlan, HotResetRefusal, OpenPlan, Present, Refusal, Standing, Terms,
+};
 use crate::domain::Mapping;
-use crate::fault::{Failure, Fault, Step};
-use crate::id::{DeviceId, Owner, Requester};
-use crate::set::{RegisterError, Registration, SetTable};
-use crate::sync::Mutex;
+use crate::hash::Map;
+use crate::id::{DeviceId, Owner};
+use crate::set::{Patience, RegisterError, SetTable};
+use crate::sync::{Mutex, Rank};
 
 /// What a cohort needs beside its analysis.
 pub(super) struct Slot {
-    standing: Mutex<Standing>,
-    pub(super) registrations: Vec<Registration>,
+    pub(super) standing: Standing,
+    /// Not here while somebody works on the cohort, or holds its lease.
+    pub(super) crew: Option<Crew>,
 }
 
 /// All cohorts of a machine, and what they are doing.
@@ -24,7 +29,8 @@ pub struct CohortTable<P: Platform> {
     platform: P,
     cohorts: Cohorts,
     sets: SetTable,
-    slots: Vec<Slot>,
+    slots: Vec<Mutex<Slot>>,
+    pub(super) removed: Mutex<Map<DeviceId, ()>>,
     lost_domains: Mutex<u32>,
 }
 
@@ -38,24 +44,24 @@ impl<P: Platform> CohortTable<P> {
         let sets = SetTable::new();
         let mut slots = Vec::new();
         for cohort in cohorts.iter() {
-            let mut registrations = Vec::new();
+            let mut registrations = Vec::with_capacity(cohort.members().len());
             let mut standing = Standing::FRESH;
             for device in cohort.members().iter().filter_map(|id| cohorts.device(*id)) {
                 registrations.push(sets.register(device.id, Some(device.set))?);
             }
-            if let Err(failure) = deny_all(&platform, &cohorts, cohort) {
+            let crew = Crew::new(&cohorts, cohort, registrations);
+            if let Err(failure) = open::deny_all(Steps(&platform), &crew) {
                 standing.state = CohortState::Broken(failure);
             }
-            slots.push(Slot {
-                standing: Mutex::new(standing),
-                registrations,
-            });
+            let crew = Some(crew);
+            slots.push(Mutex::ranked(Rank::Cohort, Slot { standing, crew }));
         }
         Ok(Self {
             platform,
             cohorts,
             sets,
             slots,
+            removed: Mutex::new(Map::default()),
             lost_domains: Mutex::new(0),
         })
     }
@@ -64,6 +70,10 @@ impl<P: Platform> CohortTable<P> {
     #[must_use]
     pub const fn platform(&self) -> &P {
         &self.platform
+    }
+
+    pub(super) const fn steps(&self) -> Steps<'_, P> {
+        Steps(&self.platform)
     }
 
     /// The cohorts.
@@ -78,18 +88,20 @@ impl<P: Platform> CohortTable<P> {
         &self.sets
     }
 
+    fn standing(&self, id: CohortId) -> Option<Standing> {
+        self.slots.get(id.0).map(|slot| slot.lock().standing)
+    }
+
     /// The state of a cohort; `None` if it is none of these.
     #[must_use]
     pub fn state(&self, id: CohortId) -> Option<CohortState> {
-        self.slots.get(id.0).map(|slot| slot.standing.lock().state)
+        Some(self.standing(id)?.state)
     }
 
     /// Who used the cohort last, if nothing has reset it since.
     #[must_use]
     pub fn soiled_by(&self, id: CohortId) -> Option<Owner> {
-        self.slots
-            .get(id.0)
-            .and_then(|slot| slot.standing.lock().soiled_by)
+        self.standing(id)?.soiled_by
     }
 
     /// How many domains the IOMMU failed to destroy; nothing is attached to these.
@@ -101,6 +113,12 @@ impl<P: Platform> CohortTable<P> {
     pub(super) fn count_lost_domain(&self) {
         let mut lost = self.lost_domains.lock();
         *lost = lost.saturating_add(1);
+    }
+
+    /// Whether the device was removed, or is to be removed when its cohort is closed.
+    #[must_use]
+    pub fn is_removed(&self, device: DeviceId) -> bool {
+        self.removed.lock().contains_key(&device)
     }
 
     /// Whether `owner` can open `devices` now, and what that would open. Nothing is done.
@@ -117,10 +135,31 @@ impl<P: Platform> CohortTable<P> {
             interrupts_isolated: self.platform.interrupts_isolated(),
             allow_unsafe_interrupts,
         };
-        self.cohorts.plan_with(owner, devices, terms, |id| {
-            self.slots
-                .get(id.0)
-                .map_or(Standing::FRESH, |slot| *slot.standing.lock())
+        let present = Present {
+            standing: |id| self.standing(id).unwrap_or(Standing::FRESH),
+            removed: |device| self.is_removed(device),
+        };
+        self.cohorts.plan_with(owner, devices, terms, &present)
+    }
+
+    /// Whether `owner` may reset the whole set of `device` now. Nothing is done; the owner's lease does it
+    /// ([`Lease::hot_reset`]).
+    ///
+    /// # Errors
+    /// [`HotResetRefusal`] names the device that stands in the way.
+    pub fn plan_hot_reset(
+        &self,
+        owner: Owner,
+        device: DeviceId,
+    ) -> Result<HotResetPlan<'_>, HotResetRefusal> {
+        if self.is_removed(device) {
+            return Err(HotResetRefusal::NotFound(device));
+        }
+        self.cohorts.plan_hot_reset(owner, device, |device| {
+            match self.state(self.cohorts.device(device)?.cohort)? {
+                CohortState::Open(owner) | CohortState::Resetting(owner) => Some(owner),
+                _ => None,
+            }
         })
     }
 
@@ -132,7 +171,8 @@ impl<P: Platform> CohortTable<P> {
         Domain::build(self, owner, regions)
     }
 
-    /// Opens all cohorts of `plan` into `domain`, or none: a lease for each, in the plan's order.
+    /// Opens all cohorts of `plan` into `domain`, or none: a lease for each, in the plan's order. A cohort that somebody else
+    /// works on is refused.
     ///
     /// # Errors
     /// [`OpenFailure`] says what stood in the way, and whether a cohort went out of service.
@@ -141,6 +181,19 @@ impl<P: Platform> CohortTable<P> {
         plan: &OpenPlan<'_>,
         domain: &Domain<'t, P>,
     ) -> Result<Vec<Lease<'t, P>>, OpenFailure> {
+        self.open_patiently(plan, domain, Patience::NONE)
+    }
+
+    /// As [`open`](Self::open), and waits for a cohort that somebody else works on, as `patience` says for each.
+    ///
+    /// # Errors
+    /// [`OpenFailure`] says what stood in the way, and whether a cohort went out of service.
+    pub fn open_patiently<'t>(
+        &'t self,
+        plan: &OpenPlan<'_>,
+        domain: &Domain<'t, P>,
+        patience: Patience<'_>,
+    ) -> Result<Vec<Lease<'t, P>>, OpenFailure> {
         if !core::ptr::eq(plan.source, &self.cohorts) {
             return Err(Refusal::ForeignPlan.into());
         }
@@ -148,8 +201,8 @@ impl<P: Platform> CohortTable<P> {
             return Err(Refusal::DomainOfAnother(domain.owner()).into());
         }
         let mut leases: Vec<Lease<'t, P>> = Vec::new();
-        for id in plan.cohorts().map(Cohort::id) {
-            match self.open_one(id, domain) {
+        for cohort in plan.cohorts() {
+            match self.open_one(cohort, domain, patience) {
                 Ok(lease) => leases.push(lease),
                 Err(failure) => {
                     while let Some(lease) = leases.pop() {
@@ -162,29 +215,33 @@ impl<P: Platform> CohortTable<P> {
         Ok(leases)
     }
 
-    fn open_one<'t>(&'t self, id: CohortId, domain: &Domain<'t, P>) -> Result<Lease<'t, P>, OpenFailure> {
+    fn open_one<'t>(
+        &'t self,
+        cohort: &Cohort,
+        domain: &Domain<'t, P>,
+        patience: Patience<'_>,
+    ) -> Result<Lease<'t, P>, OpenFailure> {
         let owner = domain.owner();
-        let (cohort, slot) = self.cohort_and_slot(id).ok_or(Refusal::ForeignPlan)?;
-        let before = {
-            let mut standing = slot.standing.lock();
-            standing.admits(owner, cohort)?;
-            let before = standing.soiled_by;
-            standing.state = CohortState::Opening(owner);
-            before
-        };
-        match open::run(&self.platform, cohort, &slot.registrations, domain) {
-            Ok(tokens) => {
-                *slot.standing.lock() = Standing {
+        let (mut crew, before) = self.claim_patiently(cohort, owner, patience)?;
+        let opened = open::run(self.steps(), &mut crew, domain);
+        match opened {
+            Ok(()) => {
+                let standing = Standing {
                     state: CohortState::Open(owner),
                     soiled_by: Some(owner),
                 };
-                Ok(Lease::new(self, id, domain.share(), tokens, before))
+                self.stand(cohort.id(), standing, None);
+                Ok(Lease::new(self, cohort.id(), domain.share(), crew, before))
             }
             Err(unwound) => {
                 let state = unwound
                     .broken
                     .map_or(CohortState::Quarantined, CohortState::Broken);
-                slot.standing.lock().state = state;
+                let standing = Standing {
+                    state,
+                    soiled_by: before,
+                };
+                self.stand(cohort.id(), standing, Some(crew));
                 Err(match unwound.broken {
                     None => OpenFailure::Failed(unwound.failure),
                     Some(broken) => OpenFailure::Broken {
@@ -196,43 +253,76 @@ impl<P: Platform> CohortTable<P> {
         }
     }
 
-    pub(super) fn cohort_and_slot(&self, id: CohortId) -> Option<(&Cohort, &Slot)> {
-        Some((self.cohorts.get(id)?, self.slots.get(id.0)?))
-    }
-}
-
-impl Slot {
-    pub(super) fn set(&self, standing: Standing) {
-        *self.standing.lock() = standing;
-    }
-
-    pub(super) fn set_state(&self, state: CohortState) {
-        self.standing.lock().state = state;
-    }
-}
-
-/// Quiets the members of `cohort` and puts their requesters into quarantine.
-fn deny_all<P: Platform>(platform: &P, cohorts: &Cohorts, cohort: &Cohort) -> Result<(), Failure> {
-    let failed = |step| move |fault: Fault| Failure { step, fault };
-    let mut result = Ok(());
-    let mut requesters: Vec<Requester> = Vec::new();
-    for device in cohort.members().iter().filter_map(|id| cohorts.device(*id)) {
-        if device.not_assignable.is_some() {
-            continue;
+    fn claim_patiently(
+        &self,
+        cohort: &Cohort,
+        owner: Owner,
+        mut patience: Patience<'_>,
+    ) -> Result<(Crew, Option<Owner>), Refusal> {
+        loop {
+            let (refusal, passing) = match self.claim(cohort, owner) {
+                Ok(claimed) => return Ok(claimed),
+                Err(refused) => refused,
+            };
+            if !passing || !patience.wait() {
+                return Err(refusal);
+            }
         }
-        let quiet = platform
-            .quiesce(device.id)
-            .map_err(failed(Step::Quiesce(device.id)));
-        result = result.and(quiet);
-        requesters.extend_from_slice(&device.requesters);
     }
-    requesters.sort_unstable();
-    requesters.dedup();
-    for requester in requesters {
-        let denied = platform
-            .quarantine(requester)
-            .map_err(failed(Step::Quarantine(requester)));
-        result = result.and(denied);
+
+    /// Makes a cohort `Opening` for `owner`, and takes its crew. The refusal comes with whether it may pass.
+    ///
+    /// Of two owners that want a physical and a virtual function at the same time at least one sees the other: each first
+    /// says that it wants its own, then looks at the other's.
+    fn claim(&self, cohort: &Cohort, owner: Owner) -> Result<(Crew, Option<Owner>), (Refusal, bool)> {
+        let slot = self
+            .slots
+            .get(cohort.id().0)
+            .ok_or((Refusal::ForeignPlan, false))?;
+        let (crew, before) = {
+            let mut slot = slot.lock();
+            let Standing { state, soiled_by } = slot.standing;
+            slot.standing
+                .admits(owner, cohort)
+                .map_err(|refusal| (refusal, state.is_passing()))?;
+            let device = cohort.members().first().copied();
+            let device = device.ok_or((Refusal::NoDevices, false))?;
+            // In quarantine and without a crew: a device is being removed.
+            let crew = slot.crew.take().ok_or((Refusal::Busy { device, state }, true))?;
+            if crew.members().is_empty() {
+                slot.crew = Some(crew);
+                return Err((Refusal::Removed(device), false));
+            }
+            slot.standing.state = CohortState::Opening(owner);
+            (crew, soiled_by)
+        };
+        for rival in cohort.rivals() {
+            let state = self.state(rival.cohort).unwrap_or(CohortState::Quarantined);
+            if let Err(refusal) = rival.admits(owner, state) {
+                let standing = Standing {
+                    state: CohortState::Quarantined,
+                    soiled_by: before,
+                };
+                self.stand(cohort.id(), standing, Some(crew));
+                return Err((refusal, state.is_passing()));
+            }
+        }
+        Ok((crew, before))
     }
-    result
+
+    /// Sets how a cohort stands, and puts its crew back if there is one to be put back.
+    pub(super) fn stand(&self, id: CohortId, standing: Standing, crew: Option<Crew>) {
+        if let Some(slot) = self.slots.get(id.0) {
+            let mut slot = slot.lock();
+            slot.standing = standing;
+            if crew.is_some() {
+                slot.crew = crew;
+            }
+        }
+    }
+
+    /// Works on the slot of a cohort, under its lock.
+    pub(super) fn with_slot<R>(&self, id: CohortId, work: impl FnOnce(&mut Slot) -> R) -> Option<R> {
+        Some(work(&mut self.slots.get(id.0)?.lock()))
+    }
 }

@@ -111,9 +111,15 @@ pub enum NotAssignable {
     /// The hypervisor itself works with it.
     #[error("the hypervisor uses it")]
     UsedByHypervisor,
-    /// A physical function whose virtual functions are on: its reset would take them along.
-    #[error("its virtual functions are turned on, and its reset would take them along")]
+    /// A physical function whose virtual functions are on without being listed as devices: nothing would keep them from
+    /// working for one owner while another has the physical function.
+    #[error(
+        "its virtual functions are turned on and are not among the devices; turn them off in the firmware"
+    )]
     HasVirtualFunctions,
+    /// It must be reset before it is used, by its description, and nothing resets it.
+    #[error("its description says that it must be reset, and it has no reset method")]
+    NoReset,
     /// A header or capability list that makes no sense.
     #[error("its configuration space is malformed")]
     Malformed,

@@ -4,6 +4,9 @@
 //! below it; a switch's downstream port without it reaches what is below its sibling ports, whatever these have;
 //! a function without it reaches the other functions of its slot. Each such place is an *anchor* in the tree,
 //! and whatever lies below an anchor is one group. Slots of a root bus are apart, as on Linux.
+//!
+//! A device that the user has split off (`split-unsafe`) is linked to no anchor, and each anchor that it would have
+//! had company below is reported as a cut. What the IOMMU cannot tell apart stays one group in any case.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -83,6 +86,17 @@ struct Anchor {
     cause: GroupCause,
     /// The first device found below; the others are linked to it.
     first: Option<Bdf>,
+    /// Devices below that are split off.
+    split: u32,
+}
+
+/// What makes isolation groups, and what was kept from doing so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Groups {
+    /// Enough links to connect every group, at most a few for each device.
+    pub links: Vec<GroupLink>,
+    /// Devices that were split off, each with every cause that would have joined it to others.
+    pub cuts: Vec<(Bdf, GroupCause)>,
 }
 
 /// A slot: how many functions, and one that does not keep to itself.
@@ -113,9 +127,16 @@ impl Topology {
     /// The links that make isolation groups: enough to connect every group, at most a few for each device.
     #[must_use]
     pub fn group_links(&self) -> Vec<GroupLink> {
+        self.groups(|_| false).links
+    }
+
+    /// The isolation groups, with those devices left out of them that `split` names.
+    #[must_use]
+    pub fn groups(&self, split: impl Fn(Bdf) -> bool) -> Groups {
         let mut anchors = Anchors::new(self.nodes());
         let mut links = Vec::new();
         let mut speakers: Map<Requester, Bdf> = Map::default();
+        let mut apart: Vec<(Bdf, Option<usize>)> = Vec::new();
         for (at, node) in self.nodes().iter().enumerate() {
             let nearest = anchors.place(at, node);
             if !node.function.kind.is_endpoint() {
@@ -132,9 +153,16 @@ impl Topology {
                     links.push(GroupLink { a, b, cause });
                 }
             }
-            anchors.link(nearest, b, &mut links);
+            if split(b) {
+                anchors.count_split(nearest);
+                apart.push((b, nearest));
+            } else {
+                anchors.link(nearest, b, &mut links);
+            }
         }
-        links
+        let cut = |(device, nearest)| anchors.with_company(nearest).map(move |cause| (device, cause));
+        let cuts = apart.into_iter().flat_map(cut).collect();
+        Groups { links, cuts }
     }
 }
 
@@ -222,6 +250,22 @@ impl Anchors {
             nearest = anchor.above;
         }
     }
+
+    /// Counts a device that is split off at each anchor over it.
+    fn count_split(&mut self, mut nearest: Option<usize>) {
+        while let Some(anchor) = nearest.and_then(|at| self.anchors.get_mut(at)) {
+            anchor.split = anchor.split.saturating_add(1);
+            nearest = anchor.above;
+        }
+    }
+
+    /// The causes of the anchors from `nearest` up that a device which is split off shares with another device.
+    fn with_company(&self, nearest: Option<usize>) -> impl Iterator<Item = GroupCause> {
+        let first = nearest.and_then(|at| self.anchors.get(at));
+        core::iter::successors(first, |anchor| self.anchors.get(anchor.above?))
+            .filter(|anchor| anchor.first.is_some() || anchor.split > 1)
+            .map(|anchor| anchor.cause)
+    }
 }
 
 fn add(anchors: &mut Vec<Anchor>, above: Option<usize>, cause: GroupCause) -> usize {
@@ -229,6 +273,7 @@ fn add(anchors: &mut Vec<Anchor>, above: Option<usize>, cause: GroupCause) -> us
         above,
         cause,
         first: None,
+        split: 0,
     });
     anchors.len() - 1
 }

@@ -14,5 +14,5 @@ mod topology;
 pub use acs::{Acs, AcsCapability};
 pub use bdf::{Bdf, ParseBdfError};
 pub use function::{BusRange, Function, FunctionReset, NotAssignable, PortKind, ResetMethods};
-pub use group::{GroupCause, GroupLink};
+pub use group::{GroupCause, GroupLink, Groups};
 pub use topology::{Topology, TopologyError};

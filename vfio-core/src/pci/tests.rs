@@ -8,6 +8,7 @@ use std::string::ToString;
 use std::vec::Vec;
 
 use super::*;
+use crate::cohort::Obstacle;
 use crate::testing::cases;
 use crate::testing::machine::{RootSlot, arbitrary, bdf, build, demo};
 use crate::{Requester, SetId};
@@ -47,6 +48,13 @@ fn sets_follow_what_can_be_reset() {
         machine.set_reset(SetId::PciBus { segment: 0, bus: 2 }),
         None,
         "would reset the bridge below"
+    );
+    let scope = machine.set_scope(SetId::PciBus { segment: 0, bus: 2 });
+    let outside = Obstacle::Outside(bdf("03:00.0").into());
+    assert_eq!(
+        scope.unwrap().obstacle,
+        Some(outside),
+        "and so the first device behind it"
     );
 }
 
@@ -165,9 +173,12 @@ fn virtual_functions_are_alone_and_bind_their_physical_function() {
         None,
         "would reset the virtual functions"
     );
+    let obstacle = machine.set_scope(slot(4).unwrap()).unwrap().obstacle;
+    assert_eq!(obstacle, Some(Obstacle::Outside(bdf("04:00.1").into())));
     assert_eq!(
         machine.not_assignable(bdf("04:00.0")),
-        Some(NotAssignable::HasVirtualFunctions)
+        None,
+        "the rule is the cohorts'"
     );
     assert_eq!(machine.not_assignable(bdf("04:00.1")), None);
     assert!(!machine.group_links().iter().any(|link| link.a.bus() == 4));

@@ -7,8 +7,9 @@ use alloc::vec::Vec;
 use core::slice;
 
 use super::{Bdf, BusRange, Function, NotAssignable, PortKind, ResetMethods};
+use crate::cohort::{Obstacle, SetReset, SetScope};
 use crate::hash::Map;
-use crate::id::{Requester, SetId};
+use crate::id::{DeviceId, Requester, SetId};
 
 /// What is wrong with a list of functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,15 +73,14 @@ pub(super) struct Node {
     pub(super) requester: Requester,
     /// The bridge that speaks for it, if one does.
     pub(super) alias_bridge: Option<Bdf>,
-    has_virtual_functions: bool,
 }
 
 /// What hangs on one bus.
 #[derive(Debug)]
 struct BusBelow {
     bridge: usize,
-    /// Everything on it can be reset by a reset of the bus, and nothing else is touched by that.
-    resettable: bool,
+    /// What keeps a reset of the bus from reaching everything on it and nothing else: the first in order of address.
+    obstacle: Option<Obstacle>,
 }
 
 /// A checked tree of PCI functions.
@@ -118,7 +118,7 @@ impl Topology {
                 key,
                 BusBelow {
                     bridge: at,
-                    resettable: true,
+                    obstacle: None,
                 },
             ) {
                 let a = functions.get(bridge).map_or(bdf, |other| other.bdf);
@@ -133,8 +133,8 @@ impl Topology {
         for function in functions {
             topology.add(function)?;
         }
-        topology.mark_physical_functions()?;
-        topology.mark_resettable_buses();
+        topology.check_physical_functions()?;
+        topology.find_obstacles();
         Ok(topology)
     }
 
@@ -167,7 +167,6 @@ impl Topology {
             parent,
             requester,
             alias_bridge,
-            has_virtual_functions: false,
         });
         Ok(())
     }
@@ -210,9 +209,8 @@ impl Topology {
         Ok(Some(at))
     }
 
-    fn mark_physical_functions(&mut self) -> Result<(), TopologyError> {
-        for at in 0..self.nodes.len() {
-            let Some(node) = self.nodes.get(at) else { continue };
+    fn check_physical_functions(&self) -> Result<(), TopologyError> {
+        for node in &self.nodes {
             let Some(physical_function) = node.function.physical_function else {
                 continue;
             };
@@ -222,7 +220,7 @@ impl Topology {
                 physical_function,
             };
             let owner = *self.index.get(&physical_function).ok_or(bad)?;
-            let owner = self.nodes.get_mut(owner).ok_or(bad)?;
+            let owner = self.nodes.get(owner).ok_or(bad)?;
             let fits = owner.function.physical_function.is_none()
                 && owner.function.kind.is_endpoint()
                 && owner.parent == parent
@@ -230,14 +228,13 @@ impl Topology {
             if !fits {
                 return Err(bad);
             }
-            owner.has_virtual_functions = true;
         }
         Ok(())
     }
 
     /// A bus reset must stay within the set: bridges below would lose their buses, virtual functions are sets of
     /// their own, and a function that does not take part would be left as it was.
-    fn mark_resettable_buses(&mut self) {
+    fn find_obstacles(&mut self) {
         for node in &self.nodes {
             let Some(bridge) = node.parent.and_then(|at| self.nodes.get(at)) else {
                 continue;
@@ -246,14 +243,41 @@ impl Topology {
                 continue;
             };
             let function = &node.function;
-            let takes_part = function.kind.is_endpoint()
-                && function.physical_function.is_none()
-                && function.resets.intersects(ResetMethods::BUS | ResetMethods::SLOT);
+            let device = DeviceId::from(function.bdf);
+            let obstacle = if !function.kind.is_endpoint() {
+                Some(self.first_below(function))
+            } else if function.physical_function.is_some() {
+                Some(Obstacle::Outside(device))
+            } else if !function.resets.intersects(ResetMethods::BUS | ResetMethods::SLOT) {
+                Some(Obstacle::NoPart(device))
+            } else {
+                None
+            };
             let key = (bridge.function.bdf.segment(), range.secondary);
             if let Some(bus) = self.buses.get_mut(&key) {
-                bus.resettable &= takes_part;
+                bus.obstacle = bus.obstacle.or(obstacle);
             }
         }
+    }
+
+    /// The first device below a bridge, which a reset above the bridge reaches too; the bridge itself, if there is none.
+    fn first_below(&self, bridge: &Function) -> Obstacle {
+        let bdf = bridge.bdf;
+        let Some(range) = bridge.buses else {
+            return Obstacle::Bridge(bdf);
+        };
+        let place = |function: &Function| (function.bdf.segment(), function.bdf.bus());
+        let from = self
+            .nodes
+            .partition_point(|node| place(&node.function) < (bdf.segment(), range.secondary));
+        let below = self.nodes.get(from..).unwrap_or_default().iter();
+        below
+            .map(|node| &node.function)
+            .take_while(|function| place(function) <= (bdf.segment(), range.subordinate))
+            .find(|function| function.kind.is_endpoint())
+            .map_or(Obstacle::Bridge(bdf), |function| {
+                Obstacle::Outside(function.bdf.into())
+            })
     }
 
     pub(super) fn nodes(&self) -> &[Node] {
@@ -310,15 +334,29 @@ impl Topology {
         })
     }
 
-    /// The bridge whose secondary bus reset resets `set` as a whole and nothing else; `None` if there is none.
+    /// What resets `set` as a whole, and what stands in the way of that; `None` if nothing does.
     #[must_use]
-    pub fn set_reset(&self, set: SetId) -> Option<Bdf> {
+    pub fn set_scope(&self, set: SetId) -> Option<SetScope> {
         let key = match set {
             SetId::Own(_) | SetId::Dprc(_) => return None,
             SetId::PciSlot { segment, bus, .. } | SetId::PciBus { segment, bus } => (segment, bus),
         };
-        let bus = self.buses.get(&key).filter(|bus| bus.resettable)?;
-        self.nodes.get(bus.bridge).map(|bridge| bridge.function.bdf)
+        let bus = self.buses.get(&key)?;
+        let port = self.nodes.get(bus.bridge)?.function.bdf;
+        Some(SetScope {
+            by: SetReset::Port(port),
+            obstacle: bus.obstacle,
+        })
+    }
+
+    /// The bridge whose secondary bus reset resets `set` as a whole and nothing else; `None` if there is none.
+    #[must_use]
+    pub fn set_reset(&self, set: SetId) -> Option<Bdf> {
+        let scope = self.set_scope(set).filter(|scope| scope.obstacle.is_none())?;
+        match scope.by {
+            SetReset::Port(port) => Some(port),
+            SetReset::Container(_) => None,
+        }
     }
 
     /// Who the IOMMU may take the function at `bdf` for; empty if there is no function there.
@@ -334,10 +372,6 @@ impl Topology {
     /// Why the function at `bdf` can be given to nobody, if so.
     #[must_use]
     pub fn not_assignable(&self, bdf: Bdf) -> Option<NotAssignable> {
-        let node = self.node(bdf)?;
-        let virtual_functions = node
-            .has_virtual_functions
-            .then_some(NotAssignable::HasVirtualFunctions);
-        node.function.not_assignable.or(virtual_functions)
+        self.node(bdf)?.function.not_assignable
     }
 }

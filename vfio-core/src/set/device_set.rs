@@ -2,104 +2,12 @@
 
 use alloc::vec::Vec;
 
+use super::state::{State, Work};
+use super::{Counts, OpenError, OpenToken, Patience, ResetError, SetPhase};
 use crate::fault::Fault;
-use crate::hash::Map;
 use crate::id::{DeviceId, Owner, SetId};
 use crate::lease::DeviceOps;
-use crate::sync::{Arc, Mutex};
-
-/// What a set is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetPhase {
-    /// Nothing: no member is open.
-    Idle,
-    /// A member's first open is running.
-    Opening(DeviceId),
-    /// Members are open for this owner.
-    Open(Owner),
-    /// A member's last close is running.
-    Closing(DeviceId),
-    /// A close failed; no member is opened again.
-    Broken(DeviceId, Fault),
-}
-
-/// Counts of opens, taken together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts {
-    /// Opens of the device that was asked about. 1 while its last close runs.
-    pub device: u32,
-    /// Opens in the whole set. 1 while the last close in the set runs.
-    pub set: u32,
-}
-
-/// Why a device was not opened. Everything is as before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// The device is not registered here, or is being unregistered.
-    #[error("{0} is being unregistered")]
-    Unregistering(DeviceId),
-    /// Another open or close is running in the set.
-    #[error("{0} is being opened or closed, which is in the same set")]
-    Busy(DeviceId),
-    /// Somebody else has members of the set open.
-    #[error("the set belongs to {0}")]
-    OwnedByAnother(Owner),
-    /// A close failed in this set earlier.
-    #[error("the set is out of service since closing {0} failed: {1}")]
-    Broken(DeviceId, Fault),
-    /// There cannot be that many opens.
-    #[error("too many opens")]
-    TooMany,
-    /// The first open failed.
-    #[error("opening the device failed: {0}")]
-    Failed(Fault),
-}
-
-/// Why a device was not closed.
-#[derive(Debug, thiserror::Error)]
-pub enum CloseError {
-    /// Another open or close is running in the set; here is the token, to try again.
-    #[error("{0} is being opened or closed, which is in the same set")]
-    Busy(DeviceId, OpenToken),
-    /// The last close failed. The device counts as closed, and the set is out of service.
-    #[error("closing the device failed: {0}")]
-    Failed(Fault),
-}
-
-#[derive(Debug, Default)]
-struct Member {
-    opens: u32,
-    unregistering: bool,
-}
-
-#[derive(Debug)]
-struct State {
-    members: Map<DeviceId, Member>,
-    opens: u32,
-    phase: SetPhase,
-}
-
-impl State {
-    fn member_opens(&self, device: DeviceId) -> u32 {
-        self.members.get(&device).map_or(0, |member| member.opens)
-    }
-
-    /// Adds to both counts, or to none.
-    fn count_open(&mut self, device: DeviceId) -> Option<()> {
-        let set = self.opens.checked_add(1)?;
-        let member = self.members.get_mut(&device)?;
-        member.opens = member.opens.checked_add(1)?;
-        self.opens = set;
-        Some(())
-    }
-
-    fn count_close(&mut self, device: DeviceId) {
-        if let Some(member) = self.members.get_mut(&device).filter(|member| member.opens > 0) {
-            member.opens -= 1;
-            self.opens = self.opens.saturating_sub(1);
-        }
-    }
-}
+use crate::sync::{Arc, Guard, Mutex, Rank, assert_unlocked};
 
 /// Devices that share one open and reset scope.
 pub struct DeviceSet {
@@ -118,36 +26,17 @@ impl core::fmt::Debug for DeviceSet {
     }
 }
 
-/// One open of one device: whoever has it may close the device once. It cannot be copied, so that a device is
-/// never closed more often than it was opened.
-///
-/// ```compile_fail,E0382
-/// # use vfio_core::{lease::DeviceOps, set::OpenToken};
-/// fn closes_twice(token: OpenToken, ops: &impl DeviceOps) {
-///     drop(token.close(ops));
-///     drop(token.close(ops));
-/// }
-/// ```
-#[derive(Debug)]
-#[must_use = "the device stays open until the token is closed"]
-pub struct OpenToken {
-    set: Arc<DeviceSet>,
-    device: DeviceId,
-    owner: Owner,
-}
-
 impl DeviceSet {
     pub(super) fn new(id: SetId, generation: u64) -> Self {
-        let state = State {
-            members: Map::default(),
-            opens: 0,
-            phase: SetPhase::Idle,
-        };
         Self {
             id,
             generation,
-            state: Mutex::new(state),
+            state: Mutex::ranked(Rank::Set, State::default()),
         }
+    }
+
+    pub(super) fn state(&self) -> Guard<'_, State> {
+        self.state.lock()
     }
 
     /// The set's key.
@@ -165,7 +54,7 @@ impl DeviceSet {
     /// The members, in order.
     #[must_use]
     pub fn members(&self) -> Vec<DeviceId> {
-        let mut members: Vec<DeviceId> = self.state.lock().members.keys().copied().collect();
+        let mut members: Vec<DeviceId> = self.state().members.keys().copied().collect();
         members.sort_unstable();
         members
     }
@@ -173,32 +62,50 @@ impl DeviceSet {
     /// What the set is doing at this moment.
     #[must_use]
     pub fn phase(&self) -> SetPhase {
-        self.state.lock().phase
+        self.state().phase()
     }
 
     /// Opens of `device` and of the whole set at this moment. May be called from a callback.
     #[must_use]
     pub fn counts(&self, device: DeviceId) -> Counts {
-        let state = self.state.lock();
-        Counts {
-            device: state.member_opens(device),
-            set: state.opens,
-        }
+        self.state().counts(device)
     }
 
-    /// Links a member, which the table has counted already.
-    pub(super) fn link(&self, device: DeviceId) {
-        self.state.lock().members.insert(device, Member::default());
+    /// Whether `device` was closed, and no reset of it or of the set has worked since.
+    #[must_use]
+    pub fn needs_reset(&self, device: DeviceId) -> bool {
+        self.state()
+            .members
+            .get(&device)
+            .is_some_and(|member| member.needs_reset)
+    }
+
+    /// Links a member, which the table has counted already; `false` if there is no memory for it.
+    pub(super) fn link(&self, device: DeviceId) -> bool {
+        let mut state = self.state();
+        let room = state.members.try_reserve(1).is_ok();
+        if room {
+            state.members.insert(device, Default::default());
+        }
+        room
+    }
+
+    /// From now on no open of `device` succeeds.
+    pub(crate) fn refuse_opens(&self, device: DeviceId) {
+        if let Some(member) = self.state().members.get_mut(&device) {
+            member.unregistering = true;
+        }
     }
 
     /// From now on no open of `device` succeeds. `Ok` if it is closed, and then it is unlinked.
     pub(super) fn unlink(&self, device: DeviceId) -> Result<(), Counts> {
-        let mut state = self.state.lock();
-        let counts = Counts {
-            device: state.member_opens(device),
-            set: state.opens,
+        let mut state = self.state();
+        let counts = state.counts(device);
+        let running = match state.work {
+            None => false,
+            Some(Work::Opening(other) | Work::Closing(other)) => other == device,
+            Some(Work::Resetting) => true,
         };
-        let running = matches!(state.phase, SetPhase::Opening(d) | SetPhase::Closing(d) if d == device);
         if let Some(member) = state.members.get_mut(&device) {
             member.unregistering = true;
         }
@@ -215,93 +122,96 @@ impl DeviceSet {
         device: DeviceId,
         owner: Owner,
         ops: &impl DeviceOps,
+        mut patience: Patience<'_>,
     ) -> Result<OpenToken, OpenError> {
-        let token = OpenToken {
+        let first = loop {
+            let begun = this.state().begin_open(device, owner);
+            match begun {
+                Ok(first) => break first,
+                Err(error) if error.is_passing() => {
+                    if !patience.wait() {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        if first {
+            assert_unlocked();
+            let result = ops.open_device(device, owner);
+            this.state().opened(device, owner, result);
+            result.map_err(OpenError::Failed)?;
+        }
+        Ok(OpenToken {
             set: Arc::clone(this),
             device,
             owner,
-        };
-        let before = {
-            let mut state = this.state.lock();
-            match state.phase {
-                SetPhase::Idle => {}
-                SetPhase::Open(holder) if holder == owner => {}
-                SetPhase::Open(holder) => return Err(OpenError::OwnedByAnother(holder)),
-                SetPhase::Opening(other) | SetPhase::Closing(other) => return Err(OpenError::Busy(other)),
-                SetPhase::Broken(other, fault) => return Err(OpenError::Broken(other, fault)),
-            }
-            match state.members.get(&device) {
-                Some(member) if !member.unregistering => {}
-                _ => return Err(OpenError::Unregistering(device)),
-            }
-            if state.member_opens(device) > 0 {
-                return state.count_open(device).map(|()| token).ok_or(OpenError::TooMany);
-            }
-            if state.opens == u32::MAX {
-                return Err(OpenError::TooMany);
-            }
-            core::mem::replace(&mut state.phase, SetPhase::Opening(device))
-        };
-        let result = ops.open_device(device, owner);
-        let mut state = this.state.lock();
-        if let Err(fault) = result {
-            state.phase = before;
-            return Err(OpenError::Failed(fault));
-        }
-        state.phase = SetPhase::Open(owner);
-        state.count_open(device).map(|()| token).ok_or(OpenError::TooMany)
-    }
-}
-
-impl OpenToken {
-    /// The device that is open.
-    #[must_use]
-    pub const fn device(&self) -> DeviceId {
-        self.device
+        })
     }
 
-    /// Who it is open for.
-    #[must_use]
-    pub const fn owner(&self) -> Owner {
-        self.owner
-    }
-
-    /// The set that the device is a member of.
-    #[must_use]
-    pub fn set(&self) -> &DeviceSet {
-        &self.set
-    }
-
-    /// Takes one open back; the device's last close runs [`DeviceOps::close_device`], while its own count and,
-    /// if no other member is open, the set's count are still 1.
+    /// Runs `reset`, which resets `devices` and nothing else, while the set is [`Resetting`](SetPhase::Resetting) and no
+    /// lock is held. `owner` is who has the set open, if anybody has.
     ///
     /// # Errors
-    /// [`CloseError`] says whether the device is still open.
-    pub fn close(self, ops: &impl DeviceOps) -> Result<(), CloseError> {
-        let (set, device) = (Arc::clone(&self.set), self.device);
-        {
-            let mut state = set.state.lock();
-            if let SetPhase::Opening(other) | SetPhase::Closing(other) = state.phase {
-                return Err(CloseError::Busy(other, self));
-            }
-            if state.member_opens(device) > 1 {
-                state.count_close(device);
-                return Ok(());
-            }
-            // A set that is broken stays so, and its open devices are closed nevertheless.
-            if !matches!(state.phase, SetPhase::Broken(..)) {
-                state.phase = SetPhase::Closing(device);
+    /// [`ResetError`]; unless it is [`Failed`](ResetError::Failed), `reset` did not run.
+    pub fn reset(
+        &self,
+        devices: &[DeviceId],
+        owner: Option<Owner>,
+        mut patience: Patience<'_>,
+        reset: impl FnOnce() -> Result<(), Fault>,
+    ) -> Result<(), ResetError> {
+        loop {
+            let begun = self.state().begin_reset(devices, owner);
+            match begun {
+                Ok(()) => break,
+                Err(error @ ResetError::Busy(_)) => {
+                    if !patience.wait() {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
             }
         }
-        let result = ops.close_device(device, self.owner);
-        let mut state = set.state.lock();
-        state.count_close(device);
-        state.phase = match (state.phase, result) {
-            (broken @ SetPhase::Broken(..), _) => broken,
-            (_, Err(fault)) => SetPhase::Broken(device, fault),
-            (_, Ok(())) if state.opens == 0 => SetPhase::Idle,
-            (_, Ok(())) => SetPhase::Open(self.owner),
-        };
-        result.map_err(CloseError::Failed)
+        self.run_reset(devices, reset)
+    }
+
+    /// Resets the set as a whole at its last close, if that is called for: no member is open beyond the one that is being
+    /// closed, a member needs a reset, and `scope`, the devices that the reset reaches, each once, is all of the set
+    /// and nothing else. Whether `reset` ran.
+    ///
+    /// # Errors
+    /// [`ResetError`], as for [`reset`](Self::reset). What needed a reset needs one still, and the next last close tries again.
+    pub fn reset_after_last_close(
+        &self,
+        scope: &[DeviceId],
+        reset: impl FnOnce() -> Result<(), Fault>,
+    ) -> Result<bool, ResetError> {
+        {
+            let mut state = self.state();
+            if !state.calls_for_reset(scope) {
+                return Ok(false);
+            }
+            let owner = state.owner();
+            state.begin_reset(scope, owner)?;
+        }
+        self.run_reset(scope, reset).map(|()| true)
+    }
+
+    /// The reset itself, once the set is `Resetting`.
+    fn run_reset(
+        &self,
+        devices: &[DeviceId],
+        reset: impl FnOnce() -> Result<(), Fault>,
+    ) -> Result<(), ResetError> {
+        assert_unlocked();
+        let result = reset();
+        self.state().was_reset(devices, result.is_ok());
+        result.map_err(ResetError::Failed)
+    }
+
+    /// Back into service after the set was reset; `false` if something is open or running.
+    pub(crate) fn mend(&self) -> bool {
+        self.state().mend()
     }
 }

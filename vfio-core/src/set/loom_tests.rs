@@ -10,7 +10,7 @@ use loom::thread;
 
 use crate::lease::DeviceOps;
 use crate::pci::Bdf;
-use crate::set::{CloseError, OpenError, OpenToken, Registration, SetTable};
+use crate::set::{CloseError, OpenError, OpenToken, Patience, Registration, ResetError, SetPhase, SetTable};
 use crate::{DeviceId, Fault, Owner, SetId};
 
 const SET: SetId = SetId::PciBus { segment: 0, bus: 1 };
@@ -211,6 +211,121 @@ fn loom_open_against_unregister() {
                 table.unregister(still.registration).unwrap();
             }
             (opened, left) => panic!("{opened:?} and {left:?}"),
+        }
+        assert!(table.is_empty());
+    });
+}
+
+/// An open and a reset of one set: they never overlap, and whoever comes second is refused.
+#[test]
+fn loom_open_against_reset() {
+    loom::model(|| {
+        let table = Arc::new(SetTable::new());
+        let a = Arc::new(table.register(device(0), Some(SET)).unwrap());
+        let ops = Ops::new(&table);
+        let resetter = {
+            let (a, ops) = (Arc::clone(&a), Arc::clone(&ops));
+            thread::spawn(move || {
+                a.set().reset(&[device(0)], None, Patience::NONE, || {
+                    ops.enter();
+                    ops.leave();
+                    Ok(())
+                })
+            })
+        };
+        let opened = a.open(GUEST, &*ops);
+        match (&opened, resetter.join().unwrap()) {
+            (Ok(_), Ok(()) | Err(ResetError::Busy(_) | ResetError::OwnedByAnother(GUEST)))
+            | (Err(OpenError::Resetting), Ok(())) => {}
+            (opened, reset) => panic!("{opened:?} and {reset:?}"),
+        }
+        if let Ok(token) = opened {
+            close(token, &ops);
+        }
+        assert_eq!(a.set().phase(), SetPhase::Idle);
+    });
+}
+
+/// A handle that waits while a sibling is opened, and a last close that waits while another runs: all get through, and
+/// exactly one close is the last in the set.
+#[test]
+fn loom_handles_wait_for_each_other() {
+    loom::model(|| {
+        let table = Arc::new(SetTable::new());
+        let (a, b) = (
+            table.register(device(0), Some(SET)).unwrap(),
+            table.register(device(1), Some(SET)).unwrap(),
+        );
+        let ops = Ops::new(&table);
+        let other = {
+            let ops = Arc::clone(&ops);
+            thread::spawn(move || {
+                let relax = || thread::yield_now();
+                drop(a.hold(GUEST, &*ops, Patience::times(u32::MAX, &relax)).unwrap());
+            })
+        };
+        let relax = || thread::yield_now();
+        drop(b.hold(GUEST, &*ops, Patience::times(u32::MAX, &relax)).unwrap());
+        other.join().unwrap();
+        assert_eq!(table.set(SET).unwrap().counts(device(0)).set, 0);
+        assert_eq!(table.set(SET).unwrap().phase(), SetPhase::Idle);
+        let lasts = ops.last_closes.load(Ordering::SeqCst);
+        assert!((1..=2).contains(&lasts), "{lasts}");
+    });
+}
+
+/// Two last closes and the reset that follows each: the set is reset with nothing open, and needs none in the end.
+#[test]
+fn loom_close_against_close_with_a_reset_after() {
+    loom::model(|| {
+        let table = Arc::new(SetTable::new());
+        let (a, b) = (
+            table.register(device(0), Some(SET)).unwrap(),
+            table.register(device(1), Some(SET)).unwrap(),
+        );
+        let ops = Ops::new(&table);
+        let (first, second) = (a.open(GUEST, &*ops).unwrap(), b.open(GUEST, &*ops).unwrap());
+        let all = [device(0), device(1)];
+        let finish = move |token: OpenToken, ops: &Ops, set: &crate::set::DeviceSet| {
+            close(token, ops);
+            match set.reset_after_last_close(&all, || {
+                ops.enter();
+                ops.leave();
+                Ok(())
+            }) {
+                Ok(_) | Err(ResetError::Busy(_)) => {}
+                Err(other) => panic!("{other}"),
+            }
+        };
+        let other = {
+            let ops = Arc::clone(&ops);
+            thread::spawn(move || finish(first, &ops, a.set()))
+        };
+        finish(second, &ops, b.set());
+        other.join().unwrap();
+        // The last close in the set asks after it; a reset of one member's close alone may have come before.
+        let again = b.set().reset_after_last_close(&all, || Ok(()));
+        assert!(again.is_ok());
+        assert!(!b.set().needs_reset(device(0)) && !b.set().needs_reset(device(1)));
+    });
+}
+
+/// A device that is reset cannot leave its set meanwhile.
+#[test]
+fn loom_reset_against_unregister() {
+    loom::model(|| {
+        let table = Arc::new(SetTable::new());
+        let a = table.register(device(0), Some(SET)).unwrap();
+        let again = a.second();
+        let leaver = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || table.unregister(a))
+        };
+        let reset = again.set().reset(&[device(0)], None, Patience::NONE, || Ok(()));
+        match (reset, leaver.join().unwrap()) {
+            (Ok(()) | Err(ResetError::NotMember(_)), Ok(())) => {}
+            (Ok(()), Err(still)) => table.unregister(still.registration).unwrap(),
+            (reset, left) => panic!("{reset:?} and {left:?}"),
         }
         assert!(table.is_empty());
     });

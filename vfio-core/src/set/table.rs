@@ -2,12 +2,12 @@
 
 use core::num::NonZeroUsize;
 
-use super::device_set::{Counts, DeviceSet, OpenError, OpenToken};
+use super::{Counts, DeviceSet, OpenError, OpenToken, Patience};
 use crate::fault::Fault;
 use crate::hash::Map;
 use crate::id::{DeviceId, Owner, SetId};
 use crate::lease::DeviceOps;
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, Rank};
 
 /// Why a device was not registered. Everything is as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +59,21 @@ impl Registration {
     /// # Errors
     /// [`OpenError`] says what stands in the way.
     pub fn open(&self, owner: Owner, ops: &impl DeviceOps) -> Result<OpenToken, OpenError> {
-        DeviceSet::open(&self.set, self.device, owner, ops)
+        self.open_patiently(owner, ops, Patience::NONE)
+    }
+
+    /// As [`open`](Self::open), and waits while another member is being opened or closed or the set is being reset, as
+    /// `patience` says.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what stands in the way.
+    pub fn open_patiently(
+        &self,
+        owner: Owner,
+        ops: &impl DeviceOps,
+        patience: Patience<'_>,
+    ) -> Result<OpenToken, OpenError> {
+        DeviceSet::open(&self.set, self.device, owner, ops, patience)
     }
 }
 
@@ -112,7 +126,7 @@ impl SetTable {
             next_generation: 0,
             capacity,
         };
-        Self(Mutex::new(table))
+        Self(Mutex::ranked(Rank::Table, table))
     }
 
     /// Registers `device` as a member of `set`; without one it is alone in a set of its own.
@@ -136,7 +150,10 @@ impl SetTable {
     ) -> Result<Registration, RegisterError> {
         let set = self.join(device, set.unwrap_or(SetId::Own(device)))?;
         // The table has counted the member, so the set cannot vanish before the device is linked.
-        set.link(device);
+        if !set.link(device) {
+            self.leave(&set, device);
+            return Err(RegisterError::NoMemory);
+        }
         let registration = Registration { set, device };
         match init() {
             Ok(()) => Ok(registration),
@@ -194,7 +211,12 @@ impl SetTable {
         if let Err(counts) = registration.set.unlink(registration.device) {
             return Err(StillInUse { registration, counts });
         }
-        let Registration { set, device } = registration;
+        self.leave(&registration.set, registration.device);
+        Ok(())
+    }
+
+    /// Counts a member out, and frees the set with the last.
+    fn leave(&self, set: &DeviceSet, device: DeviceId) {
         let mut table = self.0.lock();
         table.devices.remove(&device);
         let last = match table.sets.get_mut(&set.id()) {
@@ -211,7 +233,6 @@ impl SetTable {
         // What is freed is freed after the lock.
         drop(table);
         drop(gone);
-        Ok(())
     }
 
     /// The set with this key, if it has members.

@@ -1,10 +1,10 @@
 //! A platform that records every call, keeps a view of the hardware, and fails where it is told to.
 //!
 //! It also holds the callers to what hardware relies on: no domain is destroyed under a requester, nobody is
-//! attached from another domain, nothing is opened or given interrupts twice.
+//! attached from another domain, nothing is opened or given interrupts twice, no lock is held meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
 use crate::cohort::ResetAction;
@@ -25,6 +25,7 @@ pub(crate) enum Call {
     Close(DeviceId),
     Enable(DeviceId),
     Release(DeviceId),
+    Restore(DeviceId),
 }
 
 /// What the hardware looks like to somebody who comes afterwards.
@@ -45,11 +46,14 @@ struct Inner {
     failing: BTreeSet<usize>,
     calls: usize,
     next_domain: u32,
+    /// The call that waits until it is let go, and whether it is there.
+    gate: Option<(Call, bool)>,
 }
 
 #[derive(Default)]
 pub(crate) struct Recorder {
     inner: Mutex<Inner>,
+    moved: Condvar,
     remaps_interrupts: bool,
 }
 
@@ -82,7 +86,38 @@ impl Recorder {
         inner.failing = calls.into_iter().collect();
     }
 
+    /// Lets the next call of this kind wait until [`let_go`](Self::let_go).
+    pub(crate) fn hold_up(&self, call: Call) {
+        self.lock().gate = Some((call, false));
+    }
+
+    /// Returns when the call that is to be held up has come.
+    pub(crate) fn await_held_up(&self) {
+        let mut inner = self.lock();
+        while !inner.gate.is_some_and(|(_, there)| there) {
+            inner = self.moved.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.lock().gate = None;
+        self.moved.notify_all();
+    }
+
+    fn pass_gate(&self, call: Call) {
+        let mut inner = self.lock();
+        if inner.gate == Some((call, false)) {
+            inner.gate = Some((call, true));
+            self.moved.notify_all();
+            while inner.gate.is_some() {
+                inner = self.moved.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
     fn call(&self, call: Call, effect: impl FnOnce(&mut View)) -> Result<(), Fault> {
+        crate::sync::assert_unlocked();
+        self.pass_gate(call);
         let mut inner = self.lock();
         let number = inner.calls;
         inner.calls += 1;
@@ -196,6 +231,13 @@ impl DeviceOps for Recorder {
     fn close_device(&self, device: DeviceId, owner: Owner) -> Result<(), Fault> {
         self.call(Call::Close(device), |view| {
             assert_eq!(view.opened.remove(&device), Some(owner))
+        })
+    }
+
+    fn restore_device(&self, device: DeviceId, owner: Owner) -> Result<(), Fault> {
+        self.call(Call::Restore(device), |view| {
+            assert_eq!(view.opened.get(&device), Some(&owner), "put back for a stranger");
+            view.live.insert(device);
         })
     }
 }

@@ -37,11 +37,12 @@ fn step_of(call: Call) -> Step {
         Call::Close(device) => Step::CloseDevice(device),
         Call::Enable(device) => Step::EnableInterrupts(device),
         Call::Release(device) => Step::ReleaseInterrupts(device),
+        Call::Restore(device) => Step::Restore(device),
         Call::Create(_) | Call::Destroy(_) | Call::Map(..) => panic!("{call:?} is no step of a cohort"),
     }
 }
 
-fn failure(call: Call) -> Failure {
+pub(super) fn failure(call: Call) -> Failure {
     Failure {
         step: step_of(call),
         fault: Fault::TimedOut,

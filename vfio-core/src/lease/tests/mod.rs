@@ -3,16 +3,21 @@
 #![cfg(not(loom))]
 
 mod failing;
+mod handles;
 mod model;
 mod order;
+mod remove;
+mod repair;
+mod resets;
+mod sriov;
 
 use std::vec::Vec;
 
 use crate::addr::{HostPhys, Iova};
 use crate::cohort::{Cohorts, OpenPlan};
-use crate::lease::{CohortTable, Domain};
+use crate::lease::{CohortTable, Domain, Lease};
 use crate::pci::{Function, Topology};
-use crate::testing::platform::Recorder;
+use crate::testing::platform::{Call, Recorder};
 use crate::{Access, DeviceId, Mapping, Owner};
 
 type Table = CohortTable<Recorder>;
@@ -42,6 +47,22 @@ fn domain(table: &Table, owner: Owner) -> Domain<'_, Recorder> {
     table
         .domain(owner, Vec::from([region(0x4000), region(0x1000)]))
         .unwrap()
+}
+
+/// The calls since the last time; all of them worked.
+fn calls(table: &Table) -> Vec<Call> {
+    let trace = table.platform().take_trace();
+    trace
+        .into_iter()
+        .map(|(call, ok)| ok.then_some(call).unwrap())
+        .collect()
+}
+
+/// The only lease of a plan for `devices`.
+fn lease<'t>(table: &'t Table, domain: &Domain<'t, Recorder>, devices: &[DeviceId]) -> Lease<'t, Recorder> {
+    let mut leases = table.open(&plan(table, domain.owner(), devices), domain).unwrap();
+    assert_eq!(leases.len(), 1);
+    leases.pop().unwrap()
 }
 
 fn plan<'t>(table: &'t Table, owner: Owner, devices: &[DeviceId]) -> OpenPlan<'t> {

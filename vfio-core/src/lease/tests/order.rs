@@ -3,22 +3,13 @@
 use std::string::ToString;
 use std::vec::Vec;
 
-use super::{GUEST, OTHER, Table, domain, plan, region, table};
+use super::{GUEST, OTHER, Table, calls, domain, plan, region, table};
 use crate::cohort::{Cohorts, Refusal};
 use crate::lease::{CohortState, CohortTable, DomainError, OpenFailure};
 use crate::pci::Topology;
 use crate::testing::machine::{demo, id};
 use crate::testing::platform::{Call, Recorder};
 use crate::{Fault, MappingError, Owner, Requester};
-
-fn calls(table: &Table) -> Vec<Call> {
-    table
-        .platform()
-        .take_trace()
-        .into_iter()
-        .map(|(call, ok)| ok.then_some(call).unwrap())
-        .collect()
-}
 
 #[test]
 fn everything_starts_quiet_and_in_quarantine() {

@@ -2,6 +2,9 @@
 
 #![cfg(not(loom))]
 
+mod kinds;
+mod split;
+
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::string::ToString;
@@ -9,7 +12,7 @@ use std::vec::Vec;
 
 use super::*;
 use crate::lease::CohortState;
-use crate::pci::{Function, GroupCause, ResetMethods};
+use crate::pci::{Function, FunctionReset, GroupCause, ResetMethods};
 use crate::testing::cases;
 use crate::testing::machine::{arbitrary, bdf, demo, id};
 use crate::{Failure, Fault, Owner, Step};
@@ -179,7 +182,7 @@ fn each_set_is_reset_once_by_the_largest_scope() {
         resets("01:00.0"),
         [ResetAction::Set {
             set,
-            port: bdf("00:01.0"),
+            by: SetReset::Port(bdf("00:01.0")),
             members
         }]
     );
@@ -193,7 +196,7 @@ fn each_set_is_reset_once_by_the_largest_scope() {
         cohort.resets(),
         [ResetAction::Device {
             device: id("01:00.0"),
-            method: FunctionReset::Flr
+            method: DeviceReset::Function(FunctionReset::Flr)
         }]
     );
     assert_eq!(cohort.unresettable(), Some(id("01:00.1")));
