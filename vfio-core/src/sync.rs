@@ -183,4 +183,16 @@ mod tests {
         let _cohort = cohort.lock();
         assert_unlocked();
     }
+
+    /// The lock, unless somebody holds it.
+    #[cfg(not(loom))]
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+        self.0.try_lock()
+    }
+
+    /// The lock, unless somebody holds it.
+    #[cfg(loom)]
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+        self.0.try_lock().ok()
+    }
 }

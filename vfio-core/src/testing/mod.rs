@@ -4,6 +4,7 @@
 
 #![cfg(not(loom))]
 
+pub mod fsl_mc;
 #[cfg(test)]
 pub(crate) mod machine;
 pub mod pci;
