@@ -1,15 +1,20 @@
-//! PCI functions: how they are named and found, how they form sets and isolation groups, and how they are reset.
+//! PCI functions: how they are named and found, how they form sets and isolation groups, how they are reset, and what of them a
+//! guest sees: configuration space, regions, interrupts.
 
 mod acs;
 mod bdf;
 pub mod config;
 mod function;
 mod group;
+pub mod irq;
+pub mod quirk;
+pub mod region;
 pub mod reset;
 pub mod spec;
 #[cfg(test)]
 mod tests;
 mod topology;
+pub mod vconfig;
 
 pub use acs::{Acs, AcsCapability};
 pub use bdf::{Bdf, ParseBdfError};

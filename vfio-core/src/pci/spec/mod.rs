@@ -29,6 +29,8 @@ pub mod header {
     pub const SECONDARY_BUS: u16 = 0x19;
     /// Last bus below a bridge, u8.
     pub const SUBORDINATE_BUS: u16 = 0x1a;
+    /// CardBus information structure, u32.
+    pub const CARDBUS: u16 = 0x28;
     /// Subsystem vendor and device id of an endpoint, u32.
     pub const SUBSYSTEM: u16 = 0x2c;
     /// Expansion ROM of an endpoint, u32.
@@ -93,16 +95,40 @@ pub mod bar {
 pub mod capability {
     /// Power management.
     pub const PM: u8 = 0x01;
+    /// AGP.
+    pub const AGP: u8 = 0x02;
+    /// Vital product data.
+    pub const VPD: u8 = 0x03;
+    /// Slot identification.
+    pub const SLOT_ID: u8 = 0x04;
     /// MSI.
     pub const MSI: u8 = 0x05;
+    /// CompactPCI hot swap.
+    pub const HOT_SWAP: u8 = 0x06;
     /// PCI-X.
     pub const PCIX: u8 = 0x07;
+    /// HyperTransport.
+    pub const HYPERTRANSPORT: u8 = 0x08;
     /// Vendor-specific.
     pub const VENDOR: u8 = 0x09;
+    /// Debug port.
+    pub const DEBUG: u8 = 0x0a;
+    /// CompactPCI central resource control.
+    pub const RESOURCE_CONTROL: u8 = 0x0b;
+    /// Standard hot-plug controller.
+    pub const HOT_PLUG: u8 = 0x0c;
+    /// Subsystem ids of a bridge.
+    pub const BRIDGE_SUBSYSTEM: u8 = 0x0d;
+    /// AGP 8x.
+    pub const AGP_8X: u8 = 0x0e;
+    /// Secure device.
+    pub const SECURE_DEVICE: u8 = 0x0f;
     /// PCI Express.
     pub const EXPRESS: u8 = 0x10;
     /// MSI-X.
     pub const MSIX: u8 = 0x11;
+    /// SATA index and data.
+    pub const SATA: u8 = 0x12;
     /// Conventional advanced features.
     pub const AF: u8 = 0x13;
 }
@@ -111,6 +137,30 @@ pub mod capability {
 pub mod extended {
     /// First extended capability.
     pub const FIRST: u16 = 0x100;
+    /// Advanced error reporting.
+    pub const AER: u16 = 0x0001;
+    /// Virtual channels.
+    pub const VC: u16 = 0x0002;
+    /// Device serial number.
+    pub const SERIAL: u16 = 0x0003;
+    /// Power budgeting.
+    pub const POWER_BUDGET: u16 = 0x0004;
+    /// Root complex link declaration.
+    pub const RC_LINK: u16 = 0x0005;
+    /// Root complex internal link control.
+    pub const RC_INTERNAL_LINK: u16 = 0x0006;
+    /// Root complex event collector.
+    pub const RC_EVENTS: u16 = 0x0007;
+    /// Multi-function virtual channels.
+    pub const MFVC: u16 = 0x0008;
+    /// Virtual channels, where MFVC is there too.
+    pub const VC_WITH_MFVC: u16 = 0x0009;
+    /// Root complex register block.
+    pub const RC_REGISTERS: u16 = 0x000a;
+    /// Vendor-specific.
+    pub const VENDOR: u16 = 0x000b;
+    /// Configuration access correlation.
+    pub const CORRELATION: u16 = 0x000c;
     /// Access control services.
     pub const ACS: u16 = 0x000d;
     /// Alternative routing id.
@@ -119,8 +169,30 @@ pub mod extended {
     pub const ATS: u16 = 0x000f;
     /// Single-root I/O virtualisation.
     pub const SRIOV: u16 = 0x0010;
+    /// Multi-root I/O virtualisation.
+    pub const MRIOV: u16 = 0x0011;
+    /// Multicast.
+    pub const MULTICAST: u16 = 0x0012;
     /// Page request interface.
     pub const PRI: u16 = 0x0013;
+    /// Reserved for AMD.
+    pub const AMD: u16 = 0x0014;
+    /// Resizable BARs.
+    pub const RESIZABLE_BAR: u16 = 0x0015;
+    /// Dynamic power allocation.
+    pub const POWER_ALLOCATION: u16 = 0x0016;
+    /// TLP processing hints.
+    pub const TPH: u16 = 0x0017;
+    /// Latency tolerance reporting.
+    pub const LTR: u16 = 0x0018;
+    /// Secondary PCI Express.
+    pub const SECONDARY_EXPRESS: u16 = 0x0019;
+    /// Protocol multiplexing.
+    pub const PROTOCOL_MUX: u16 = 0x001a;
+    /// Process address space ids.
+    pub const PASID: u16 = 0x001b;
+    /// Designated vendor-specific.
+    pub const DESIGNATED_VENDOR: u16 = 0x0023;
 }
 
 /// PCI Express capability (7.5.3): offsets from the capability.
@@ -147,6 +219,14 @@ pub mod express {
     pub const DEVICE_CONTROL_2: u16 = 0x28;
     /// Link control 2, u16.
     pub const LINK_CONTROL_2: u16 = 0x30;
+    /// Bits of device control: the largest payload, 128 << n bytes.
+    pub const DEVICE_CONTROL_PAYLOAD: u16 = 7 << 5;
+    /// Bit of device control: function numbers that are not there may be used as tags.
+    pub const DEVICE_CONTROL_PHANTOM: u16 = 1 << 9;
+    /// Bits of device control: the largest read request, 128 << n bytes.
+    pub const DEVICE_CONTROL_READ_REQUEST: u16 = 7 << 12;
+    /// Bit of device control 2: ARI forwarding, of ports.
+    pub const DEVICE_CONTROL_2_ARI: u16 = 1 << 5;
     /// Bit of device capabilities: function level reset.
     pub const DEVICE_CAPABILITIES_FLR: u32 = 1 << 28;
     /// Bit of device control: start a function level reset.
@@ -165,6 +245,10 @@ pub mod express {
 pub mod pm {
     /// Control and status, u16: state in 1:0.
     pub const CONTROL: u16 = 0x04;
+    /// Bit of the capabilities register at offset 2: D1 is supported.
+    pub const CAPABLE_D1: u16 = 1 << 9;
+    /// Bit of the capabilities register at offset 2: D2 is supported.
+    pub const CAPABLE_D2: u16 = 1 << 10;
     /// The power state's bits.
     pub const STATE_MASK: u16 = 0x3;
     /// D3hot.
@@ -203,6 +287,10 @@ pub mod msi {
     pub const ENABLE: u16 = 1 << 0;
     /// Bits 3:1 of control: log2 of the vectors the function can send.
     pub const CAPABLE_SHIFT: u16 = 1;
+    /// Bits 6:4 of control: log2 of the vectors that software lets it send.
+    pub const ENABLED_SHIFT: u16 = 4;
+    /// Either count, after the shift.
+    pub const COUNT_MASK: u16 = 7;
     /// Bit of control: 64-bit address.
     pub const ADDRESS_64: u16 = 1 << 7;
     /// Bit of control: per-vector mask.
