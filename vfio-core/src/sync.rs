@@ -69,11 +69,28 @@ impl<T> Mutex<T> {
             _held: held,
         }
     }
+
+    /// The lock, unless somebody holds it.
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+        let inner = try_acquire(&self.inner)?;
+        let held = watch::Held::take(self.rank);
+        Some(Guard { inner, _held: held })
+    }
 }
 
 #[cfg(not(loom))]
 fn acquire<T>(inner: &Inner<T>) -> InnerGuard<'_, T> {
     inner.lock()
+}
+
+#[cfg(not(loom))]
+fn try_acquire<T>(inner: &Inner<T>) -> Option<InnerGuard<'_, T>> {
+    inner.try_lock()
+}
+
+#[cfg(loom)]
+fn try_acquire<T>(inner: &Inner<T>) -> Option<InnerGuard<'_, T>> {
+    inner.try_lock().ok()
 }
 
 #[cfg(loom)]
@@ -182,17 +199,5 @@ mod tests {
         let cohort = Mutex::ranked(Rank::Cohort, ());
         let _cohort = cohort.lock();
         assert_unlocked();
-    }
-
-    /// The lock, unless somebody holds it.
-    #[cfg(not(loom))]
-    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
-        self.0.try_lock()
-    }
-
-    /// The lock, unless somebody holds it.
-    #[cfg(loom)]
-    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
-        self.0.try_lock().ok()
     }
 }

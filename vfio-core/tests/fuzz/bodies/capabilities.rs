@@ -4,22 +4,26 @@ use vfio_core::pci::Bdf;
 use vfio_core::pci::config::{Function, SegmentWindow, scan};
 
 use super::config_scan::{check_bounds, use_it};
-use super::hostile::{Hostile, Machine};
+use super::hostile::{Hostile, Machine, SIZE};
 use super::input::Input;
 
-/// How it behaves, the sizes of its BARs, then its configuration space from the start.
-pub(super) fn run(data: &[u8]) {
-    let mut input = Input::new(data);
+/// How it behaves, the sizes of its BARs, then its configuration space from the start. `None` if its vendor says that it is
+/// not there.
+pub(super) fn function(input: &mut Input<'_>) -> Option<Hostile> {
     let behaviour = input.u8();
     let mut function = Hostile::new(&[], behaviour);
     function.bars = std::array::from_fn(|_| input.below(33));
-    for (to, from) in function.bytes.iter_mut().zip(input.bytes(super::hostile::SIZE)) {
+    for (to, from) in function.bytes.iter_mut().zip(input.bytes(SIZE)) {
         *to = *from;
     }
-    // With these vendors it is not there.
-    if matches!(function.bytes[..2], [0xff, 0xff] | [0 | 1, 0]) {
+    let absent = matches!(function.bytes[..2], [0xff, 0xff] | [0 | 1, 0]);
+    (!absent).then_some(function)
+}
+
+pub(super) fn run(data: &[u8]) {
+    let Some(function) = function(&mut Input::new(data)) else {
         return;
-    }
+    };
     let machine = Machine::default();
     machine
         .functions

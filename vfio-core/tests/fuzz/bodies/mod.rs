@@ -6,8 +6,10 @@ mod capabilities;
 mod config_scan;
 mod hostile;
 mod input;
+mod mc_response;
 mod sets;
 mod topology;
+mod virtual_config;
 
 /// A name, and what it runs.
 pub(crate) type Target = (&'static str, fn(&[u8]));
@@ -16,6 +18,8 @@ pub(crate) type Target = (&'static str, fn(&[u8]));
 pub(crate) const TARGETS: &[Target] = &[
     ("capabilities", capabilities::run),
     ("config_scan", config_scan::run),
+    ("mc_response", mc_response::run),
     ("sets", sets::run),
     ("topology", topology::run),
+    ("virtual_config", virtual_config::run),
 ];

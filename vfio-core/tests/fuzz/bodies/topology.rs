@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vfio_core::cohort::{Cohorts, Refusal, Terms};
+use vfio_core::cohort::{Cohort, Cohorts, Refusal, Terms};
 use vfio_core::pci::{
     Acs, AcsCapability, Bdf, BusRange, Function, NotAssignable, PortKind, ResetMethods, Topology,
 };
@@ -79,7 +79,7 @@ pub(super) fn run(data: &[u8]) {
     assert_eq!(topology.functions().count(), count);
     let cohorts = Cohorts::new(&topology);
     check(&cohorts, &topology);
-    request(&cohorts, chosen);
+    request(&topology, &cohorts, chosen);
 }
 
 /// The promises of cohorts, from their definition.
@@ -129,7 +129,7 @@ pub(super) fn check(cohorts: &Cohorts, topology: &Topology) {
 }
 
 /// The links explain the cohort: they connect all of its members, and nothing else.
-fn connected(cohort: &vfio_core::cohort::Cohort) {
+fn connected(cohort: &Cohort) {
     let mut reached: BTreeSet<DeviceId> = cohort.members().iter().copied().take(1).collect();
     loop {
         let before = reached.len();
@@ -151,7 +151,7 @@ fn connected(cohort: &vfio_core::cohort::Cohort) {
 }
 
 /// Asks for the devices whose bits are set in `chosen`: granted if they are whole cohorts that can be given to anybody.
-fn request(cohorts: &Cohorts, chosen: u16) {
+fn request(topology: &Topology, cohorts: &Cohorts, chosen: u16) {
     let wanted = |at: &usize| chosen & 1 << (at % 16) != 0;
     let ids: Vec<DeviceId> = cohorts.devices().iter().map(|device| device.id).collect();
     let devices: Vec<DeviceId> = ids
@@ -178,12 +178,15 @@ fn request(cohorts: &Cohorts, chosen: u16) {
     match cohorts.plan_open(Owner::Guest(1), &devices, terms) {
         Ok(plan) => {
             assert!(!barred && whole == requested && !devices.is_empty());
-            assert!(
-                plan.cohorts()
-                    .flat_map(|cohort| cohort.members())
-                    .copied()
-                    .eq(whole_in_order(&devices, cohorts))
-            );
+            let opened: Vec<&Cohort> = plan.cohorts().collect();
+            let members: Vec<DeviceId> = opened
+                .iter()
+                .flat_map(|cohort| cohort.members())
+                .copied()
+                .collect();
+            assert_eq!(members.len(), whole.len());
+            assert_eq!(members.iter().copied().collect::<BTreeSet<_>>(), whole);
+            physical_first(topology, cohorts, &opened);
         }
         Err(Refusal::NoDevices) => assert!(devices.is_empty()),
         Err(Refusal::NotAssignable { .. }) => assert!(barred),
@@ -200,13 +203,23 @@ fn request(cohorts: &Cohorts, chosen: u16) {
     }
 }
 
-/// The members of the cohorts of `devices`, in the order in which these are first named.
-fn whole_in_order(devices: &[DeviceId], cohorts: &Cohorts) -> Vec<DeviceId> {
-    let mut seen = BTreeSet::new();
-    let named = devices.iter().filter_map(|id| cohorts.cohort_of(*id));
-    named
-        .filter(|cohort| seen.insert(cohort.id()))
-        .flat_map(|cohort| cohort.members())
-        .copied()
-        .collect()
+/// A cohort with a physical function comes before those that only have its virtual functions, which its reset reaches.
+fn physical_first(topology: &Topology, cohorts: &Cohorts, opened: &[&Cohort]) {
+    let place = |bdf: Bdf| {
+        let cohort = cohorts.cohort_of(bdf.into())?;
+        opened.iter().position(|other| other.id() == cohort.id())
+    };
+    let pairs = topology
+        .endpoints()
+        .filter_map(|function| Some((function.bdf, function.physical_function?)));
+    let pairs: Vec<(Bdf, Bdf)> = pairs.collect();
+    let has_physical = |at: usize| pairs.iter().any(|(_, physical)| place(*physical) == Some(at));
+    for (of, physical) in &pairs {
+        if let (Some(of), Some(physical)) = (place(*of), place(*physical)) {
+            assert!(
+                physical <= of || has_physical(of),
+                "a virtual function is opened too early"
+            );
+        }
+    }
 }
