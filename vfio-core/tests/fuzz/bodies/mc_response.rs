@@ -131,8 +131,19 @@ pub(super) fn run(data: &[u8]) {
     assert!(complex.commands <= most, "{} commands", complex.commands);
 }
 
-/// A tree: each container once and below the one it is in, no deeper and no more than allowed; each good region in its window.
+/// A tree: each container once and below the one it is in, no deeper and no more than allowed; each object once among the
+/// containers that are in order; each region in its window.
 fn check(tree: &Tree) {
+    let mut good: BTreeSet<ObjectId> = BTreeSet::new();
+    for container in tree
+        .containers
+        .iter()
+        .filter(|container| container.problem.is_none())
+    {
+        for object in &container.objects {
+            assert!(good.insert(object.id), "{} is in two places", object.id);
+        }
+    }
     assert!(!tree.containers.is_empty() && tree.containers.len() <= MAX_CONTAINERS);
     let mut seen: BTreeSet<ObjectId> = BTreeSet::new();
     for container in &tree.containers {
