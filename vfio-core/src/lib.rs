@@ -10,18 +10,21 @@
 //! | word | meaning | here |
 //! |---|---|---|
 //! | device | what can be assigned | [`DeviceId`] |
-//! | device set | devices that share one open and reset scope: a slot below a port, else a bus below a bridge, else the device alone | [`set`], [`SetId`] |
-//! | isolation group | devices that the IOMMU cannot tell apart, or that reach one another without passing it | [`pci::GroupLink`] |
+//! | device set | devices that share one open and reset scope: a slot below a port, else a bus below a bridge; an fsl-mc container; else the device alone | [`set`], [`SetId`] |
+//! | isolation group | devices that the IOMMU cannot tell apart, or that reach one another without passing it | [`cohort::GroupId`], [`pci::GroupLink`] |
 //! | cohort | the unit of assignment: a connected component of "same set" and "same isolation group" | [`cohort`] |
 //! | owner | who holds a cohort: a guest or the hypervisor | [`Owner`] |
 //! | domain | an I/O address space that an IOMMU enforces; one for each owner, for all its cohorts | [`lease::Domain`] |
 //! | quarantine | the deny-all domain, where every device is unless its cohort is open | [`lease::DmaDomains::quarantine`] |
 //! | lease | the proof that an owner holds a whole cohort; dropping it closes the cohort | [`lease::Lease`] |
+//! | handle | one more open of one device by its owner; dropping it closes that, and a lease outlives its handles | [`set::Handle`] |
 //!
 //! From discovery to a lease there are four steps, and only the last one touches a device:
 //!
-//! 1. [`pci::Topology::new`] checks the functions that discovery found, and trusts none of it.
-//! 2. [`cohort::Cohorts::new`] finds the cohorts, and keeps why each member is in.
+//! 1. Each bus adds what it found to a [`cohort::Inventory`]; for PCI, [`pci::Topology::new`] checks the functions first, and
+//!    trusts none of it.
+//! 2. [`cohort::Cohorts::build`] finds the cohorts, and keeps why each member is in. ([`cohort::Cohorts::new`] does both for a
+//!    machine that has PCI only.)
 //! 3. [`cohort::Cohorts::plan_open`], or [`lease::CohortTable::plan_open`] where cohorts are open already, answers a
 //!    request with a plan or with a [`cohort::Refusal`] that names the devices and the cause.
 //! 4. [`lease::CohortTable::open`] carries the plan out, whole, or leaves everything as it was.
@@ -33,18 +36,31 @@
 //! | `Quarantined` | `Opening(owner)` | a plan is carried out |
 //! | `Opening` | `Open(owner)` | every step went well: the owner has the lease |
 //! | `Opening` | `Quarantined` | a step failed, and all is as before |
+//! | `Open` | `Resetting(owner)` | the owner asks for a reset of a device or a whole set |
+//! | `Resetting` | `Open(owner)` | it is done, or it failed and the devices need a reset still |
 //! | `Open` | `Closing(owner)` | the lease is closed or dropped |
 //! | `Closing` | `Quarantined` | every step went well |
 //! | `Opening`, `Closing` | `Broken(why)` | undoing failed, or a step of the close: hardware is in a state that nobody knows |
+//! | `Broken` | `Repairing` | [`lease::CohortTable::repair`]: quiesce, quarantine, reset, and see whether all answer |
+//! | `Repairing` | `Quarantined`, `Broken(why)` | every step went well, or one did not |
 //!
 //! An open quiesces all members, resets by the largest scope that stays within the cohort, checks that every device
 //! came back, attaches all requester ids to the owner's domain, calls `open_device` for each, and enables interrupts.
 //! A close quiesces, calls `close_device`, frees interrupts, returns all to quarantine and waits for that, and resets.
 //! A failing step of an open is undone in reverse; a failing step of a close does not keep the others from being done.
 //!
-//! Three rules hold throughout. Waits happen in a state that others see, never under a lock. The lock of the
-//! [set table](set::SetTable) and the lock of a set are never held together. What nothing can reset never goes from one
-//! owner to another.
+//! Rules that hold throughout:
+//!
+//! - Waits happen in a state that others see, never under a lock. Whoever comes meanwhile is refused, or waits as its
+//!   [`set::Patience`] says, which has an end.
+//! - At most one lock of this crate's tables and sets is held at a time, and none while the platform works.
+//! - What nothing can reset never goes from one owner to another.
+//! - A physical function and its virtual functions, which are sets of their own, are not open for two owners at a time.
+//! - A device that was closed needs a reset until one of it or of its set works. A reset of a set reaches all of it and
+//!   nothing else, or is refused ([`cohort::Obstacle`]).
+//! - The user may split a device off from its isolation group (`split-unsafe`, [`cohort::Inventory::splitting`]), but not from
+//!   its set, nor from what the IOMMU takes it for; whatever that overrides is listed ([`cohort::Cohorts::cuts`]).
+//! - A device can leave ([`lease::CohortTable::remove`]); its cohort goes on with those that stay.
 //!
 //! # Example
 //!
@@ -88,8 +104,8 @@
 //!
 //! # What is not here
 //!
-//! Buses other than PCI; hot plug (a topology does not change once it is checked); bringing a cohort that is out of
-//! service back; virtual functions together with their physical function (the latter is then not assignable).
+//! Hot plug of new devices: a topology does not grow once it is checked. Virtual functions that nobody listed: their physical
+//! function is then not assignable.
 
 #![cfg_attr(not(any(test, loom, feature = "testing")), no_std)]
 #![deny(missing_docs)]

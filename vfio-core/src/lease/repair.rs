@@ -1,10 +1,13 @@
 //! Bringing cohorts back that are out of service, and taking devices out that are gone.
 
+use alloc::vec::Vec;
+
 use super::crew::Crew;
 use super::{CohortState, CohortTable, Platform, open};
-use crate::cohort::{CohortId, Standing};
+use crate::cohort::{Cohort, CohortId, Standing};
 use crate::fault::Failure;
 use crate::id::DeviceId;
+use crate::set::Registration;
 
 /// Why a cohort was not repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,10 +26,11 @@ pub enum RepairError {
 /// Why a device was not removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveError {
-    /// There is no such device, or it has been removed.
+    /// There never was such a device.
     #[error("{0} is not there")]
     NotFound(DeviceId),
-    /// Its cohort is open or being worked on. No new open of it succeeds; close the cohort, and remove it again.
+    /// Its cohort is open or being worked on. No new open of it succeeds, and it goes when the cohort is closed and either
+    /// opened again or this is called again.
     #[error(
         "{device} is in use: its cohort is {state}; it is opened no more, and can be removed when that is over"
     )]
@@ -80,7 +84,7 @@ impl<P: Platform> CohortTable<P> {
     }
 
     /// Takes a device out that is gone or about to go. Its cohort goes on without it, and may be opened again by the
-    /// members that are left. Nothing is done to hardware.
+    /// members that are left. Nothing is done to hardware. A device that is gone already stays so.
     ///
     /// # Errors
     /// [`RemoveError::InUse`] while its cohort is open or being worked on. From then on the device counts as removed for
@@ -89,37 +93,48 @@ impl<P: Platform> CohortTable<P> {
         let not_found = RemoveError::NotFound(device);
         let known = self.cohorts().device(device).ok_or(not_found)?;
         let cohort = self.cohorts().get(known.cohort).ok_or(not_found)?;
-        let set = self.sets().set(known.set).ok_or(not_found)?;
-        if !set.members().contains(&device) {
-            return Err(not_found);
-        }
         self.removed.lock().insert(device, ());
-        set.refuse_opens(device);
+        if let Some(set) = self.sets().set(known.set) {
+            set.refuse_opens(device);
+        }
         let taken = self.with_slot(cohort.id(), |slot| {
             let state = slot.standing.state;
             let at_rest = matches!(state, CohortState::Quarantined | CohortState::Broken(_));
             let crew = if at_rest { slot.crew.take() } else { None };
             crew.ok_or(RemoveError::InUse { device, state })
         });
-        let mut registrations = taken.ok_or(not_found)??.disband();
-        let mut result = Err(not_found);
-        if let Ok(at) = registrations.binary_search_by_key(&device, |registration| registration.device()) {
-            result = match self.sets().unregister(registrations.remove(at)) {
-                Ok(()) => Ok(()),
-                Err(still) => {
-                    registrations.insert(at, still.registration);
-                    let state = self.state(cohort.id()).unwrap_or(CohortState::Quarantined);
-                    Err(RemoveError::InUse { device, state })
-                }
-            };
-        }
-        let crew = Crew::new(self.cohorts(), cohort, registrations);
+        let crew = self.dismiss(cohort, taken.ok_or(not_found)??);
+        let gone = crew.registration(device).is_none();
         self.with_slot(cohort.id(), |slot| {
-            if crew.unresettable().is_none() && slot.standing.state == CohortState::Quarantined {
+            let state = slot.standing.state;
+            // What is left was reset when it was closed.
+            if crew.unresettable().is_none() && state == CohortState::Quarantined {
                 slot.standing.soiled_by = None;
             }
             slot.crew = Some(crew);
-        });
-        result
+            if gone {
+                Ok(())
+            } else {
+                Err(RemoveError::InUse { device, state })
+            }
+        })
+        .unwrap_or(Err(not_found))
+    }
+
+    /// The crew without those members that are to be removed. These are closed, so that they leave their sets.
+    pub(super) fn dismiss(&self, cohort: &Cohort, crew: Crew) -> Crew {
+        let leaves = |registration: &Registration| self.is_removed(registration.device());
+        if !crew.registrations().iter().any(leaves) {
+            return crew;
+        }
+        let (leaving, mut staying): (Vec<Registration>, Vec<Registration>) =
+            crew.disband().into_iter().partition(leaves);
+        for registration in leaving {
+            if let Err(still) = self.sets().unregister(registration) {
+                staying.push(still.registration);
+            }
+        }
+        staying.sort_unstable_by_key(Registration::device);
+        Crew::new(self.cohorts(), cohort, staying)
     }
 }

@@ -289,21 +289,24 @@ impl<P: Platform> CohortTable<P> {
             let device = device.ok_or((Refusal::NoDevices, false))?;
             // In quarantine and without a crew: a device is being removed.
             let crew = slot.crew.take().ok_or((Refusal::Busy { device, state }, true))?;
-            if crew.members().is_empty() {
-                slot.crew = Some(crew);
-                return Err((Refusal::Removed(device), false));
-            }
             slot.standing.state = CohortState::Opening(owner);
             (crew, soiled_by)
         };
+        let at_rest = Standing {
+            state: CohortState::Quarantined,
+            soiled_by: before,
+        };
+        // Who was asked to leave while the cohort was open leaves now.
+        let crew = self.dismiss(cohort, crew);
+        if crew.members().is_empty() {
+            self.stand(cohort.id(), at_rest, Some(crew));
+            let device = cohort.members().first().copied();
+            return Err((device.map_or(Refusal::NoDevices, Refusal::Removed), false));
+        }
         for rival in cohort.rivals() {
             let state = self.state(rival.cohort).unwrap_or(CohortState::Quarantined);
             if let Err(refusal) = rival.admits(owner, state) {
-                let standing = Standing {
-                    state: CohortState::Quarantined,
-                    soiled_by: before,
-                };
-                self.stand(cohort.id(), standing, Some(crew));
+                self.stand(cohort.id(), at_rest, Some(crew));
                 return Err((refusal, state.is_passing()));
             }
         }

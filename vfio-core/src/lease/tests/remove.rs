@@ -14,7 +14,7 @@ fn a_device_in_quarantine_goes_and_the_others_of_its_cohort_stay() {
     let early = plan(&table, GUEST, &[a, b]);
     table.remove(a).unwrap();
     assert_eq!(calls(&table), [], "what is gone is not touched");
-    assert_eq!(table.remove(a), Err(RemoveError::NotFound(a)));
+    assert_eq!(table.remove(a), Ok(()), "it stays gone");
     let set = table.cohorts().device(b).unwrap().set;
     assert_eq!(table.sets().set(set).unwrap().members(), [b]);
     assert_eq!(
@@ -135,4 +135,19 @@ fn without_the_member_that_nothing_resets_the_rest_may_change_hands() {
     drop(table.open(&plan(&table, GUEST, &[a, b]), &domain).unwrap());
     table.remove(b).unwrap();
     assert!(table.plan_open(OTHER, &[a], false).is_ok());
+}
+
+/// Nobody calls again, and the others of the cohort are opened: the one that was to go is gone by then.
+#[test]
+fn a_device_that_was_to_go_is_not_opened_again_with_its_cohort() {
+    let table = table(demo());
+    let domain = domain(&table, GUEST);
+    let (a, b) = (id("01:00.0"), id("01:00.1"));
+    let first = lease(&table, &domain, &[a, b]);
+    assert!(table.remove(a).is_err());
+    first.close().unwrap();
+    let again = lease(&table, &domain, &[b]);
+    assert_eq!(again.devices(), [b]);
+    again.close().unwrap();
+    assert_eq!(table.remove(a), Ok(()));
 }

@@ -4,6 +4,7 @@
 
 #![cfg(not(loom))]
 
+mod handles;
 mod threads;
 mod world;
 

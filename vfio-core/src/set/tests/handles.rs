@@ -1,0 +1,165 @@
+//! Handles and resets on a set by itself, beside a count of what they should do.
+
+use proptest::prelude::*;
+use std::cell::RefCell;
+use std::vec::Vec;
+
+use super::world::{device, set};
+use crate::lease::DeviceOps;
+use crate::set::{CloseError, Handle, OpenError, Patience, Registration, ResetError, SetPhase, SetTable};
+use crate::testing::cases;
+use crate::{DeviceId, Fault, Owner};
+
+const GUEST: Owner = Owner::Guest(1);
+const MEMBERS: u8 = 3;
+
+/// Notes callbacks.
+#[derive(Default)]
+struct Notes(RefCell<Vec<(bool, DeviceId)>>);
+
+impl DeviceOps for Notes {
+    fn open_device(&self, device: DeviceId, _: Owner) -> Result<(), Fault> {
+        self.0.borrow_mut().push((true, device));
+        Ok(())
+    }
+
+    fn close_device(&self, device: DeviceId, _: Owner) -> Result<(), Fault> {
+        self.0.borrow_mut().push((false, device));
+        Ok(())
+    }
+}
+
+fn members(table: &SetTable) -> Vec<Registration> {
+    (0..MEMBERS)
+        .map(|number| table.register(device(number), Some(set(0))).unwrap())
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(cases(96))]
+
+    /// P3, P20, P21: a device calls back when its handles go from none to one and back; it needs a reset from then until one of
+    /// it or of the set works, and a reset of the set happens at most once for a close, with at most the closing one open.
+    #[test]
+    fn p3_p20_p21_handles_and_resets(steps in prop::collection::vec((0..MEMBERS, 0..5u8, any::<bool>()), 1..60)) {
+        let table = SetTable::new();
+        let (registrations, ops) = (members(&table), Notes::default());
+        let mut handles: Vec<Vec<Handle<'_, Notes>>> = registrations.iter().map(|_| Vec::new()).collect();
+        let mut needs = [false; MEMBERS as usize];
+        let all: Vec<DeviceId> = (0..MEMBERS).map(device).collect();
+        for (number, what, works) in steps {
+            let at = usize::from(number);
+            let result = if works { Ok(()) } else { Err(Fault::TimedOut) };
+            let open: usize = handles.iter().map(Vec::len).sum();
+            let owner = (open > 0).then_some(GUEST);
+            ops.0.borrow_mut().clear();
+            let mut calls = Vec::new();
+            match what {
+                0 | 1 => {
+                    calls.extend(handles[at].is_empty().then_some((true, device(number))));
+                    handles[at].push(registrations[at].hold(GUEST, &ops, Patience::NONE).unwrap());
+                }
+                2 => {
+                    let last = handles[at].len() == 1;
+                    calls.extend(last.then_some((false, device(number))));
+                    needs[at] |= last;
+                    drop(handles[at].pop());
+                }
+                3 => {
+                    let reset = registrations[at].set().reset(&[device(number)], owner, Patience::NONE, || result);
+                    prop_assert_eq!(reset.is_ok(), works);
+                    needs[at] = !works;
+                }
+                _ => {
+                    let mut ran = 0;
+                    let reset = registrations[at].set().reset_after_last_close(&all, || {
+                        ran += 1;
+                        result
+                    });
+                    let called_for = open <= 1 && needs.contains(&true);
+                    prop_assert_eq!(ran, usize::from(called_for));
+                    match reset {
+                        Ok(did) => prop_assert_eq!(did, called_for),
+                        Err(error) => prop_assert!(error == ResetError::Failed(Fault::TimedOut) && !works),
+                    }
+                    if called_for {
+                        needs = [!works; MEMBERS as usize];
+                    }
+                }
+            }
+            prop_assert_eq!(&*ops.0.borrow(), &calls);
+            for number in 0..MEMBERS {
+                let counts = registrations[0].set().counts(device(number));
+                prop_assert_eq!(counts.device as usize, handles[usize::from(number)].len());
+                prop_assert_eq!(counts.set as usize, handles.iter().map(Vec::len).sum::<usize>());
+                prop_assert_eq!(registrations[0].set().needs_reset(device(number)), needs[usize::from(number)]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reset_of_part_of_a_set_or_of_strangers_is_none_of_the_set() {
+    let table = SetTable::new();
+    let (registrations, ops) = (members(&table), Notes::default());
+    let of = registrations[0].set();
+    drop(registrations[0].hold(GUEST, &ops, Patience::NONE).unwrap());
+    let never = || panic!("it must not run");
+    for part in [&[device(0), device(1)][..], &[device(0), device(1), device(5)]] {
+        assert_eq!(of.reset_after_last_close(part, never), Ok(false));
+    }
+    let stranger = of.reset(&[device(0), device(5)], None, Patience::NONE, never);
+    assert_eq!(stranger, Err(ResetError::NotMember(device(5))));
+    let handle = registrations[0].hold(GUEST, &ops, Patience::NONE).unwrap();
+    for other in [None, Some(Owner::Guest(2))] {
+        let taken = of.reset(&[device(1)], other, Patience::NONE, never);
+        assert_eq!(taken, Err(ResetError::OwnedByAnother(GUEST)));
+    }
+    drop(handle);
+}
+
+/// From within a reset: opens and last closes are refused, a close that is not the last goes on.
+#[test]
+fn a_reset_refuses_what_would_call_back() {
+    let table = SetTable::new();
+    let (registrations, ops) = (members(&table), Notes::default());
+    let of = registrations[0].set();
+    let open = |at: usize| registrations[at].open(GUEST, &ops);
+    let (first, second) = (open(0).unwrap(), open(0).unwrap());
+    let mut left = None;
+    of.reset(&[device(0)], Some(GUEST), Patience::NONE, || {
+        assert_eq!(of.phase(), SetPhase::Resetting);
+        assert_eq!(open(1).map(|_| ()), Err(OpenError::Resetting));
+        first.close(&ops).unwrap();
+        match second.close(&ops) {
+            Err(CloseError::Busy(SetPhase::Resetting, token)) => left = Some(token),
+            other => panic!("{other:?}"),
+        }
+        let inner = of.reset(&[device(1)], Some(GUEST), Patience::NONE, || Ok(()));
+        assert_eq!(inner, Err(ResetError::Busy(SetPhase::Resetting)));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(of.counts(device(0)).device, 1);
+    left.unwrap().close(&ops).unwrap();
+    assert_eq!(of.phase(), SetPhase::Idle);
+}
+
+/// A handle that is dropped while its set is busy for longer than its patience: nobody can close that open any more, and
+/// the set says so.
+#[test]
+fn a_handle_that_cannot_close_puts_its_set_out_of_service() {
+    let table = SetTable::new();
+    let (registrations, ops) = (members(&table), Notes::default());
+    let of = registrations[0].set();
+    let handle = registrations[0].hold(GUEST, &ops, Patience::NONE).unwrap();
+    of.reset(&[device(1)], Some(GUEST), Patience::NONE, || {
+        drop(handle);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(of.phase(), SetPhase::Broken(device(0), Fault::Busy));
+    let refused = registrations[1].open(GUEST, &ops).map(|_| ());
+    assert_eq!(refused, Err(OpenError::Broken(device(0), Fault::Busy)));
+    assert!(!of.mend(), "it is open still");
+}
