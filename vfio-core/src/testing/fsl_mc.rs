@@ -219,10 +219,10 @@ impl World {
             self.tokens.remove(&key);
             return Ok(body(&Nothing));
         }
-        if open.kind == ObjectType::Dprc {
-            if let Some(result) = self.container_command(open.number, request) {
-                return result;
-            }
+        if open.kind == ObjectType::Dprc
+            && let Some(result) = self.container_command(open.number, request)
+        {
+            return result;
         }
         self.object_command(open, request)
     }

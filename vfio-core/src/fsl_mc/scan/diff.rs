@@ -28,7 +28,8 @@ pub enum Change {
 }
 
 /// What changed from `old` to `new`: first everything that went, then everything that came, with resources that others need
-/// first. An object of which anything but its label or open state is different went and came.
+/// first. An object of which anything but its label or open state is different went and came. What is in a container that
+/// nobody knows the contents of has neither come nor gone.
 #[must_use]
 pub fn diff(old: &Tree, new: &Tree) -> Vec<Change> {
     let mut changes = Vec::new();
@@ -51,7 +52,7 @@ pub fn diff(old: &Tree, new: &Tree) -> Vec<Change> {
     }
     let before = plugged(old);
     let after = plugged(new);
-    for object in old.objects().filter(|object| object.plugged()) {
+    for object in certain(old) {
         let stays = match after.get(&object.id) {
             Some(now) => same(object, now),
             None => unsure(object.container),
@@ -72,7 +73,7 @@ pub fn diff(old: &Tree, new: &Tree) -> Vec<Change> {
             });
         }
     }
-    for object in new.objects().filter(|object| object.plugged()) {
+    for object in certain(new) {
         if !before.get(&object.id).is_some_and(|old| same(old, object)) {
             changes.push(Change::Attached(object.id));
         }
@@ -80,9 +81,17 @@ pub fn diff(old: &Tree, new: &Tree) -> Vec<Change> {
     changes
 }
 
+/// The plugged objects in containers that nothing is wrong with.
+fn certain(tree: &Tree) -> impl Iterator<Item = &Object> {
+    let containers = tree.containers.iter();
+    containers
+        .filter(|container| container.problem.is_none())
+        .flat_map(|container| &container.objects)
+        .filter(|object| object.plugged())
+}
+
 fn plugged(tree: &Tree) -> Map<ObjectId, &Object> {
-    let plugged = tree.objects().filter(|object| object.plugged());
-    plugged.map(|object| (object.id, object)).collect()
+    certain(tree).map(|object| (object.id, object)).collect()
 }
 
 fn same(a: &Object, b: &Object) -> bool {

@@ -195,6 +195,14 @@ fn find_repetitions(tree: &mut Tree) {
         if let Some(container) = tree.containers.get_mut(at) {
             container.problem = Some(ContainerProblem::Twice(object));
         }
+        // A container that is in two others is nobody's either.
+        for container in tree
+            .containers
+            .iter_mut()
+            .filter(|container| container.id == object)
+        {
+            container.problem = Some(ContainerProblem::Twice(object));
+        }
     }
 }
 
