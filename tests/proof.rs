@@ -20,10 +20,20 @@ const BUILD: Duration = Duration::from_secs(300);
 const BARE_TARGETS: [&str; 2] = [boot::cargo::TARGET, "thumbv7em-none-eabi"];
 
 /// Each example, with something that it must say.
-const EXAMPLES: [(&str, &str); 1] = [(
-    "pci_slot",
-    "0000:01:00.1 must come with 0000:01:00.0: both are reset by slot 0000:01:00",
-)];
+const EXAMPLES: [(&str, &str); 3] = [
+    (
+        "pci_slot",
+        "0000:01:00.1 must come with 0000:01:00.0: both are reset by slot 0000:01:00",
+    ),
+    (
+        "fsl_mc_container",
+        "dpmcp.4 must come with dpni.1: both are reset by container dprc.2",
+    ),
+    (
+        "platform_uart",
+        "platform.0 must be reset before it is used, and its reset failed",
+    ),
+];
 
 fn main() -> ExitCode {
     let loom = Trial::test("proof::vfio_core_under_loom", loom);

@@ -117,15 +117,11 @@ pub(super) fn run(data: &[u8]) {
         );
         let _ = diff(before, after);
     }
-    if let Some(root) = trees.first().and_then(Tree::root) {
-        if let Ok(mut session) = portal.open(root) {
-            let endpoint = Endpoint {
-                object: root,
-                interface: 0,
-            };
-            let _ = take_events(&mut session);
-            let _ = connection(&mut session, endpoint);
-        }
+    let root = trees.first().and_then(Tree::root);
+    if let Some((object, mut session)) = root.and_then(|root| Some((root, portal.open(root).ok()?))) {
+        let endpoint = Endpoint { object, interface: 0 };
+        let _ = take_events(&mut session);
+        let _ = connection(&mut session, endpoint);
     }
     let most = 2 * (MAX_CONTAINERS as u32) * (4 * MAX_OBJECTS + 16);
     assert!(complex.commands <= most, "{} commands", complex.commands);
