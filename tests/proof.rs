@@ -1,4 +1,5 @@
-//! Proofs that need a build of their own: vfio-core's lock protocol under loom, its tests under Miri.
+//! Proofs that need a build of their own: vfio-core's lock protocol under loom, its tests under Miri, and that it stands
+//! alone: it builds where there is no operating system, its examples and documentation hold, and it can be published.
 
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -10,13 +11,118 @@ use machine_tests::bounded;
 const LOOM: Duration = Duration::from_secs(600);
 
 /// Longest time for Miri, with its build.
-const MIRI: Duration = Duration::from_secs(1200);
+const MIRI: Duration = Duration::from_secs(2400);
+
+/// Longest time for a build of vfio-core alone, or for fetching a target.
+const BUILD: Duration = Duration::from_secs(300);
+
+/// Where vfio-core must build: ours, and one without 64-bit atomics.
+const BARE_TARGETS: [&str; 2] = [boot::cargo::TARGET, "thumbv7em-none-eabi"];
+
+/// Each example, with something that it must say.
+const EXAMPLES: [(&str, &str); 3] = [
+    (
+        "pci_slot",
+        "0000:01:00.1 must come with 0000:01:00.0: both are reset by slot 0000:01:00",
+    ),
+    (
+        "fsl_mc_container",
+        "dpmcp.4 must come with dpni.1: both are reset by container dprc.2",
+    ),
+    (
+        "platform_uart",
+        "platform.0 must be reset before it is used, and its reset failed",
+    ),
+];
 
 fn main() -> ExitCode {
     let loom = Trial::test("proof::vfio_core_under_loom", loom);
     // An interpreter takes minutes for what a processor does in a second: only on request.
     let miri = Trial::test("proof::vfio_core_under_miri", miri).with_ignored_flag(true);
-    machine_tests::run(vec![loom, miri]).exit_code()
+    let trials = vec![
+        loom,
+        miri,
+        Trial::test("proof::vfio_core_without_std", without_std),
+        Trial::test("proof::vfio_core_examples", examples),
+        Trial::test("proof::vfio_core_documentation", documentation),
+        Trial::test("proof::vfio_core_package", package),
+    ];
+    machine_tests::run(trials).exit_code()
+}
+
+/// Cargo with `words` for vfio-core alone, in a target folder that it shares with nothing else: with the whole workspace, other
+/// crates' features would come along.
+fn alone(words: &[&str]) -> Command {
+    let mut cargo = boot::cargo::command();
+    cargo.args(words).args(["--package", "vfio-core", "--target-dir"]);
+    cargo.arg(boot::cargo::target_folder("alone"));
+    cargo
+}
+
+/// With its default features the library needs `alloc` and nothing else, and no architecture.
+fn without_std() -> Result<(), Failed> {
+    for target in BARE_TARGETS {
+        // Has no effect where the target is there already.
+        let mut rustup = Command::new("rustup");
+        rustup
+            .args(["target", "add", target])
+            .current_dir(boot::cargo::workspace());
+        if let Err(why) = bounded::run(rustup, BUILD) {
+            let why = why.message().unwrap_or_default();
+            eprintln!("SKIPPED: vfio-core for {target}, which rustup cannot fetch: {why}");
+            continue;
+        }
+        bounded::run(alone(&["build", "--locked", "--target", target]), BUILD)?;
+    }
+    Ok(())
+}
+
+/// Every example runs to its end and says what it is there to say.
+fn examples() -> Result<(), Failed> {
+    let folder = boot::cargo::workspace().join("vfio-core/examples");
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let listed = EXAMPLES.iter().any(|(known, _)| *known == name);
+        if path.is_file() && !listed {
+            return Err(format!("the example {name} is not in the list of this test").into());
+        }
+    }
+    for (name, must_say) in EXAMPLES {
+        let said = bounded::run(alone(&["run", "--locked", "--example", name]), BUILD)?;
+        if !said.contains(must_say) {
+            return Err(format!("{name} does not say {must_say:?}\n{said}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Everything public is documented, and no link leads nowhere.
+fn documentation() -> Result<(), Failed> {
+    let mut cargo = alone(&["doc", "--locked", "--no-deps", "--all-features"]);
+    cargo.env("RUSTDOCFLAGS", "-D warnings");
+    bounded::run(cargo, BUILD).map(drop)
+}
+
+/// The package can be made, and has in it what it must come with.
+fn package() -> Result<(), Failed> {
+    bounded::run(
+        alone(&["package", "--allow-dirty", "--no-verify", "--offline"]),
+        BUILD,
+    )?;
+    let list = bounded::run(alone(&["package", "--allow-dirty", "--list", "--offline"]), BUILD)?;
+    for file in [
+        "README.md",
+        "CHANGELOG.md",
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+        "src/lib.rs",
+    ] {
+        if !list.lines().any(|line| line == file) {
+            return Err(format!("{file} is not in the package\n{list}").into());
+        }
+    }
+    Ok(())
 }
 
 /// Every interleaving of join, leave, open, close and unregister that loom's model distinguishes.
@@ -61,6 +167,8 @@ fn miri() -> Result<(), Failed> {
         "--package",
         "vfio-core",
         "--lib",
+        "--test",
+        "fuzz",
         "--locked",
         "--target-dir",
     ]);

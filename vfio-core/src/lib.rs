@@ -115,6 +115,7 @@
 //! function is then not assignable.
 
 #![cfg_attr(not(any(test, loom, feature = "testing")), no_std)]
+#![deny(missing_docs)]
 
 extern crate alloc;
 #[cfg(any(test, feature = "testing"))]
@@ -133,6 +134,8 @@ pub mod lease;
 pub mod mediated;
 pub mod pci;
 pub mod platform;
+#[cfg(any(doctest, all(test, not(loom), not(miri))))]
+mod readme;
 pub mod set;
 mod sync;
 #[cfg(any(test, feature = "testing"))]

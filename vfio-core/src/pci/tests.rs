@@ -214,6 +214,81 @@ fn a_host_bridge_in_the_slot_of_root_ports_joins_nothing() {
 }
 
 #[test]
+fn what_is_there_is_found() {
+    let topology = topology(demo());
+    for function in demo() {
+        assert_eq!(topology.function(function.bdf), Some(&function));
+    }
+    assert_eq!(topology.function(bdf("09:00.0")), None);
+}
+
+/// Virtual functions may be on the buses after their physical function's, up to the port's last; nothing else may.
+#[test]
+fn virtual_functions_spill_over_and_nothing_else_does() {
+    let port = Function {
+        buses: Some(BusRange {
+            secondary: 1,
+            subordinate: 2,
+        }),
+        ..Function::new(bdf("00:01.0"), PortKind::RootPort)
+    };
+    let below = |at: &str, physical: Option<&str>| Function {
+        parent: Some(port.bdf),
+        physical_function: physical.map(bdf),
+        ..Function::new(bdf(at), PortKind::Endpoint)
+    };
+    let with = |other| Topology::new(Vec::from([port.clone(), below("01:00.0", None), other])).map(drop);
+    let wrong = |child: &str| {
+        Err(TopologyError::WrongParent {
+            child: bdf(child),
+            parent: port.bdf,
+        })
+    };
+    assert_eq!(with(below("02:00.0", Some("01:00.0"))), Ok(()));
+    assert_eq!(with(below("03:00.0", Some("01:00.0"))), wrong("03:00.0"));
+    assert_eq!(with(below("02:00.0", None)), wrong("02:00.0"));
+    let elsewhere = Function {
+        bdf: Bdf::new(1, 1, 0, 0),
+        ..below("01:00.1", None)
+    };
+    let child = elsewhere.bdf;
+    assert_eq!(
+        with(elsewhere),
+        Err(TopologyError::WrongParent {
+            child,
+            parent: port.bdf
+        })
+    );
+}
+
+/// A switch's upstream port has no siblings to keep from: without ACS it joins nothing, as long as the downstream ports have it.
+#[test]
+fn an_upstream_port_alone_in_its_slot_needs_no_acs() {
+    let port = |at: &str, kind, parent: Option<&str>, secondary, subordinate| Function {
+        parent: parent.map(bdf),
+        buses: Some(BusRange {
+            secondary,
+            subordinate,
+        }),
+        acs: (kind != PortKind::UpstreamPort).then(|| AcsCapability::enabled(Acs::PORT)),
+        ..Function::new(bdf(at), kind)
+    };
+    let endpoint = |at: &str, parent: &str| Function {
+        parent: Some(bdf(parent)),
+        ..Function::new(bdf(at), PortKind::Endpoint)
+    };
+    let topology = topology(Vec::from([
+        port("00:01.0", PortKind::RootPort, None, 1, 4),
+        port("01:00.0", PortKind::UpstreamPort, Some("00:01.0"), 2, 4),
+        port("02:00.0", PortKind::DownstreamPort, Some("01:00.0"), 3, 3),
+        port("02:01.0", PortKind::DownstreamPort, Some("01:00.0"), 4, 4),
+        endpoint("03:00.0", "02:00.0"),
+        endpoint("04:00.0", "02:01.0"),
+    ]));
+    assert_eq!(topology.group_links(), []);
+}
+
+#[test]
 fn trees_that_are_none_are_refused() {
     let edit = |at: usize, change: &dyn Fn(&mut Function)| {
         let mut functions = demo();

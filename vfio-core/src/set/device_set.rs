@@ -10,6 +10,8 @@ use crate::lease::DeviceOps;
 use crate::sync::{Arc, Guard, Mutex, Rank, assert_unlocked};
 
 /// Devices that share one open and reset scope.
+// Cache lines of its own (two, since processors fetch pairs): opens in one set must not slow those in its neighbour in memory.
+#[repr(align(128))]
 pub struct DeviceSet {
     id: SetId,
     /// Tells this set from an earlier one with the same id, whose members have all left.

@@ -227,3 +227,13 @@ proptest! {
         prop_assert!(table.register(device(0), of.map(set)).is_ok());
     }
 }
+
+#[test]
+fn a_table_with_a_device_is_not_empty() {
+    let table = SetTable::new();
+    assert!(table.is_empty());
+    let registration = table.register(device(0), None).unwrap();
+    assert!(!table.is_empty());
+    table.unregister(registration).unwrap();
+    assert!(table.is_empty());
+}
