@@ -473,10 +473,22 @@ fn a_container_inside_itself_does_not_differ_from_itself() {
     let tree = scanned(&mc).unwrap();
     let unsure: Vec<Change> = tree.containers.iter().map(|at| Change::Unsure(at.id)).collect();
     assert_eq!(tree.containers.len(), 2);
-    assert_eq!(diff(&tree, &tree), unsure, "both are in doubt, and nothing changed");
-    assert_eq!(diff(&tree, &scanned(&mc).unwrap()), unsure, "nor does a second scan differ");
+    assert_eq!(
+        diff(&tree, &tree),
+        unsure,
+        "both are in doubt, and nothing changed"
+    );
+    assert_eq!(
+        diff(&tree, &scanned(&mc).unwrap()),
+        unsure,
+        "nor does a second scan differ"
+    );
     // Seen from a tree in which nobody doubts the container, nothing in it is gone.
-    let good = scanned(&FakeMc::new([(0, container(1, vec![itself()])), (5, container(2, vec![]))])).unwrap();
+    let good = scanned(&FakeMc::new([
+        (0, container(1, vec![itself()])),
+        (5, container(2, vec![])),
+    ]))
+    .unwrap();
     assert_eq!(diff(&good, &tree), unsure);
 }
 
