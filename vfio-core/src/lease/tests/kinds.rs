@@ -379,24 +379,42 @@ impl crate::device::IrqSink for &Quiet {
     fn signal(&self, _: DeviceId, _: u32, _: u32) {}
 }
 
-/// A fault of the portal and no other.
 #[test]
-fn a_portal_that_stops_answering_refuses_what_needs_it() {
+fn a_portal_that_stops_answering_breaks_what_needs_it_and_nothing_else() {
     let table = table(complex());
     let domain = table.domain(GUEST, Vec::new()).unwrap();
     let five = [of(ObjectType::Dpni, 5), dprc(5)];
-    let plan = table.plan_open(GUEST, &five, false).unwrap();
-    table.platform().mc.before_each(|world, number| {
-        world.misbehaviour.insert(number, Misbehaviour::Silent);
-    });
-    assert!(table.open(&plan, &domain).is_err());
     let slot = [machine::id("01:00.0"), machine::id("01:00.1")];
+    let cohort = table.cohorts().cohort_of(dprc(5)).unwrap().id();
+    let silent = |on: bool| {
+        table.platform().mc.before_each(move |world, number| {
+            if on {
+                world.misbehaviour.insert(number, Misbehaviour::Silent);
+            }
+        });
+    };
+    silent(true);
+    let plan = table.plan_open(GUEST, &five, false).unwrap();
+    let said = table.open(&plan, &domain).unwrap_err().to_string();
+    assert!(said.contains("it did not answer in time"), "{said}");
+    assert_eq!(
+        table.state(cohort),
+        Some(CohortState::Quarantined),
+        "nothing was done yet"
+    );
+    silent(false);
+    let lease = table.open(&plan, &domain).unwrap().pop().unwrap();
+    silent(true);
+    lease.close().unwrap_err();
+    let state = table.state(cohort);
+    assert!(
+        matches!(state, Some(CohortState::Broken(failure)) if failure.fault == Fault::TimedOut),
+        "{state:?}"
+    );
     let plan = table.plan_open(GUEST, &slot, false).unwrap();
     for lease in table.open(&plan, &domain).unwrap() {
         lease.close().unwrap();
     }
-    let cohort = table.cohorts().cohort_of(dprc(5)).unwrap().id();
-    assert!(
-        matches!(table.state(cohort), Some(CohortState::Broken(failure)) if failure.fault == Fault::TimedOut)
-    );
+    silent(false);
+    table.repair(cohort).unwrap();
 }

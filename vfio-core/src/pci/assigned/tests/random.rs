@@ -85,10 +85,11 @@ fn may_change(register: u16) -> u32 {
         header::CACHE_LINE_SIZE => 0xffff,
         // While the ROM is read.
         header::ROM_ENDPOINT => 1,
-        // Device control but payload, phantom functions and reset; status bits that ones clear.
-        r if r == at(EXPRESS + 8) => 0xffff_0000 | 0xffff & !0x8000 & !0x0200 & !0x00e0,
+        // Device control but payload and phantom functions; a reset that is ignored stays in the fake. Status bits that
+        // ones clear.
+        r if r == at(EXPRESS + 8) => 0xffff_0000 | 0xffff & !0x0200 & !0x00e0,
         MSIX => 0xc000_0000,
-        MSI => 0x0001_0000,
+        MSI => 0x0071_0000,
         // The power state, and the status bit that each change of it clears.
         r if r == at(PM + 4) => 0x8003,
         // The address of vital product data, which only its hardware reads.
@@ -168,7 +169,8 @@ proptest! {
         // From here on the hardware would take anything.
         world.fake.change(bdf(AT), |model| {
             let mut open = core::mem::take(model);
-            for register in (0..0x1000).step_by(4) {
+            // The two controls are written whole by the hypervisor, which puts back what a reset took.
+            for register in (0..0x1000).step_by(4).filter(|at| ![MSI, MSIX].contains(at)) {
                 open = open.writable(register, u32::MAX);
             }
             *model = open;
@@ -178,7 +180,8 @@ proptest! {
             let said = std::format!("{act:?}");
             let began = world.fake.time.get();
             run(&mut device, &world, act);
-            prop_assert_eq!(&fixed(&world), &before, "{}", said);
+            let wrong = fixed(&world).into_iter().zip(&before).find(|(now, before)| now != *before);
+            prop_assert_eq!(wrong, None, "{}", said);
             prop_assert!(world.fake.time.get() - began < 10_000_000_000, "{}", said);
             // Mapped only while the hardware answers.
             prop_assert_eq!(device.is_shown(), world.shown.now.get());
