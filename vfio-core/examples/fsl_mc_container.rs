@@ -1,5 +1,5 @@
-//! An fsl-mc container with a network interface and its command portal: one of the objects alone is refused, the container is opened
-//! whole and closed.
+//! An fsl-mc container with a network interface, its command portal, and a container inside: one of the objects alone is refused,
+//! all of it is opened, reset as its owner asks, and closed.
 //!
 //! `cargo run -p vfio-core --example fsl_mc_container`
 
@@ -7,51 +7,75 @@ mod shared;
 
 use std::error::Error;
 
-use vfio_core::cohort::{Cohorts, Inventory, Member, SetReset, SetScope};
-use vfio_core::fsl_mc::{ObjectId, ObjectType};
+use vfio_core::cohort::{Cohorts, Inventory};
+use vfio_core::fsl_mc::{self, Member, Nesting, ObjectId, ObjectType, SetReset};
 use vfio_core::lease::CohortTable;
-use vfio_core::{DeviceId, Owner, SetId};
-
-/// The isolation context of the container: who the IOMMU takes all of its objects for.
-const ICID: u16 = 7;
+use vfio_core::set::Patience;
+use vfio_core::{DeviceId, Owner};
 
 const fn object(kind: ObjectType, number: u32) -> ObjectId {
     ObjectId { kind, number }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    // What a scan of the Management Complex found: the container dprc.2 with two objects in it. A hypervisor gets this list
-    // from `fsl_mc::scan`.
-    let container = object(ObjectType::Dprc, 2);
-    let (port, portal) = (object(ObjectType::Dpni, 1), object(ObjectType::Dpmcp, 4));
-    let mut inventory = Inventory::new();
-    for found in [container, port, portal] {
-        inventory.add(Member::fsl_mc(found, container, ICID));
+/// An object in a container, which has the isolation context `icid`: who the IOMMU takes it for.
+const fn member(id: ObjectId, container: ObjectId, icid: u16) -> Member {
+    Member {
+        id,
+        container,
+        icid: Some(icid),
+        coherent: true,
+        not_assignable: None,
     }
-    // One command resets the container with all that is directly in it.
-    inventory.reset_set(
-        SetId::Dprc(container),
-        SetScope {
-            by: SetReset::Container(container),
-            obstacle: None,
-        },
-    );
+}
+
+/// What a scan of the Management Complex found. A hypervisor gets it from `fsl_mc::scan` and `fsl_mc::inventory`.
+fn found() -> fsl_mc::Inventory {
+    let (outer, inner) = (object(ObjectType::Dprc, 2), object(ObjectType::Dprc, 3));
+    let reset = |container| SetReset {
+        container,
+        recursive: false,
+    };
+    fsl_mc::Inventory {
+        members: vec![
+            member(outer, outer, 7),
+            member(object(ObjectType::Dpni, 1), outer, 7),
+            member(object(ObjectType::Dpmcp, 4), outer, 7),
+            member(inner, inner, 8),
+        ],
+        nestings: vec![Nesting {
+            inner,
+            outer,
+            inner_member: inner,
+            outer_member: outer,
+        }],
+        resets: vec![reset(outer), reset(inner)],
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut inventory = Inventory::new();
+    inventory.add_fsl_mc(&found());
     let cohorts = Cohorts::build(inventory)?;
     println!("taking over:");
     let table = CohortTable::new(cohorts, shared::Printing::default())?;
 
-    // The objects of a container share its isolation context: the IOMMU cannot tell them apart.
+    // Whoever has one object can reach the others by the IOMMU or by a reset; whoever has a container, what is inside.
     let guest = Owner::Guest(1);
-    let port: DeviceId = port.into();
+    let port: DeviceId = object(ObjectType::Dpni, 1).into();
     if let Err(refusal) = table.plan_open(guest, &[port], false) {
         println!("{guest} asks for {port}: {refusal}");
     }
 
-    let all: [DeviceId; 3] = [container.into(), portal.into(), port];
+    let all: Vec<DeviceId> = table.cohorts().devices().iter().map(|device| device.id).collect();
     let plan = table.plan_open(guest, &all, false)?;
-    println!("{guest} asks for the whole container:");
+    println!("{guest} asks for all of it:");
     let domain = table.domain(guest, vec![])?;
     let leases = table.open(&plan, &domain)?;
+    println!("resetting the outer container and nothing inside:");
+    let hot = table.plan_hot_reset(guest, port)?;
+    for lease in &leases {
+        lease.hot_reset(&hot, Patience::NONE)?;
+    }
     println!("closing:");
     for lease in leases {
         lease.close()?;

@@ -1,18 +1,22 @@
 //! A platform device, a UART with one page of registers and one interrupt: refused as long as its reset fails, then opened, used
-//! and closed.
+//! and closed, under the lease of its cohort.
 //!
 //! `cargo run -p vfio-core --example platform_uart`
+
+mod shared;
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 
 use vfio_core::addr::HostPhys;
+use vfio_core::cohort::{Cohorts, Inventory};
 use vfio_core::device::{Device, IrqAction, IrqRange, IrqRequest, IrqSink};
+use vfio_core::lease::CohortTable;
 use vfio_core::pci::config::Width;
 use vfio_core::platform::{
     Description, PlatformBus, PlatformDevice, PlatformId, PlatformRegion, RegionKind, ResetKind, Trigger,
 };
-use vfio_core::{DeviceId, Fault};
+use vfio_core::{DeviceId, Fault, Owner};
 
 const UART: PlatformId = PlatformId(0);
 const REGISTERS: HostPhys = HostPhys(0x900_0000);
@@ -93,6 +97,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         requesters: vec![],
     };
 
+    // It is a cohort by itself. The lease says that nobody else has it.
+    let mut inventory = Inventory::new();
+    inventory.add_platform([&description]);
+    println!("taking over:");
+    let table = CohortTable::new(Cohorts::build(inventory)?, shared::Printing::default())?;
+    let guest = Owner::Guest(1);
+    let plan = table.plan_open(guest, &[UART.into()], false)?;
+    let domain = table.domain(guest, vec![])?;
+    let leases = table.open(&plan, &domain)?;
+
     println!("opening it while its reset does not work:");
     if let Err(refusal) = PlatformDevice::open(description.clone(), &machine, &Guest) {
         println!("refused: {refusal}");
@@ -122,5 +136,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     println!("closing:");
     uart.close()?;
+    for lease in leases {
+        lease.close()?;
+    }
     Ok(())
 }

@@ -12,7 +12,7 @@
 //! | device | what can be assigned | [`DeviceId`] |
 //! | device set | devices that share one open and reset scope: a slot below a port, else a bus below a bridge; an fsl-mc container; else the device alone | [`set`], [`SetId`] |
 //! | isolation group | devices that the IOMMU cannot tell apart, or that reach one another without passing it | [`cohort::GroupId`], [`pci::GroupLink`] |
-//! | cohort | the unit of assignment: a connected component of "same set" and "same isolation group" | [`cohort`] |
+//! | cohort | the unit of assignment: a connected component of "same set", "same isolation group" and, for fsl-mc, "container inside" | [`cohort`] |
 //! | owner | who holds a cohort: a guest or the hypervisor | [`Owner`] |
 //! | domain | an I/O address space that IOMMUs enforce; one for each owner, for all its cohorts, mapped and unmapped by the rules in [`domain`] | [`lease::Domain`] |
 //! | mediated device | software that looks like a device, and reaches memory through its owner's domain | [`mediated`] |
@@ -22,8 +22,10 @@
 //!
 //! From discovery to a lease there are four steps, and only the last one touches a device:
 //!
-//! 1. Each bus adds what it found to a [`cohort::Inventory`]; for PCI, [`pci::Topology::new`] checks the functions first, and
-//!    trusts none of it.
+//! 1. Each bus adds what it found to a [`cohort::Inventory`], by one call: [`add_pci`](cohort::Inventory::add_pci) for what
+//!    [`pci::Topology::new`] has checked, which trusts none of it; [`add_fsl_mc`](cohort::Inventory::add_fsl_mc) for the
+//!    [inventory](fsl_mc::inventory) of a scan; [`add_platform`](cohort::Inventory::add_platform) for descriptions; and
+//!    [`add_mediated`](cohort::Inventory::add_mediated).
 //! 2. [`cohort::Cohorts::build`] finds the cohorts, and keeps why each member is in. ([`cohort::Cohorts::new`] does both for a
 //!    machine that has PCI only.)
 //! 3. [`cohort::Cohorts::plan_open`], or [`lease::CohortTable::plan_open`] where cohorts are open already, answers a
@@ -108,6 +110,10 @@
 //! [`pci::vconfig::VirtualConfig`] is its configuration space as a guest sees it, made from tables: what no row names does
 //! not exist. What a write means beyond bits comes back as [`pci::vconfig::Effect`]s. [`pci::irq`] has its interrupts as state
 //! machines, [`pci::region`] its BARs in parts that can be mapped, [`pci::quirk`] what is known of devices that lie.
+//!
+//! [`pci::assigned::PciDevice`] ties them together to one [`device::Device`], as there is one for
+//! [fsl-mc objects](fsl_mc::assigned), [platform devices](platform::PlatformDevice) and [mediated ones](mediated::Mediated): it
+//! carries the effects out, keeps the BARs mapped while they answer and no longer, and leaves nothing on when it is closed.
 //!
 //! # What is not here
 //!

@@ -1,17 +1,17 @@
 //! The inventory: what each bus found, before cohorts are made of it.
 //!
-//! A bus adds its devices, what it knows to join them beyond their sets and requesters, and how its sets are reset.
+//! A bus adds its devices, what it knows to join them beyond their sets and requesters, and how its sets are reset: for the
+//! kinds of devices that there are, by one call each (`buses`).
 //! It need not say what follows: members of one set are joined, and so are devices with a requester in common, since
 //! the IOMMU cannot tell these apart.
 
 use alloc::vec::Vec;
 
-use super::{Cause, Cut, DeviceReset, Link, SetScope};
+use super::{Cause, Cut, DeviceReset, Link, NotAssignable, SetScope};
 use crate::fsl_mc::ObjectId;
 use crate::hash::Map;
 use crate::id::{DeviceId, Requester, SetId};
 use crate::mediated::MediatedId;
-use crate::pci::{NotAssignable, Topology};
 use crate::platform::PlatformId;
 
 /// A device, as its bus describes it.
@@ -47,6 +47,7 @@ impl Member {
 
     /// An fsl-mc object, or a container as the object that it is too: in the set of `container`, which is the one
     /// directly around it (for a container itself: itself), and under the isolation id (ICID) of that container.
+    /// [`Inventory::add_fsl_mc`] adds all that a scan found.
     #[must_use]
     pub fn fsl_mc(object: ObjectId, container: ObjectId, icid: u16) -> Self {
         Self {
@@ -156,33 +157,6 @@ impl Inventory {
             self.cuts
                 .extend(apart.into_iter().map(|device| Cut { device, cause }));
         }
-        self
-    }
-
-    /// Adds the devices of a PCI topology, its isolation groups, and the resets of its sets.
-    pub fn add_pci(&mut self, topology: &Topology) -> &mut Self {
-        for function in topology.endpoints() {
-            let id = DeviceId::from(function.bdf);
-            let set = topology.set_id(function.bdf).unwrap_or(SetId::Own(id));
-            if let Some(scope) = topology.set_scope(set) {
-                self.scopes.insert(set, scope);
-            }
-            self.members.push(Member {
-                set,
-                requesters: topology.dma_aliases(function.bdf).to_vec(),
-                reset: function.resets.best_for_function().map(DeviceReset::from),
-                not_assignable: topology.not_assignable(function.bdf),
-                physical_function: function.physical_function.map(DeviceId::from),
-                ..Member::new(id)
-            });
-        }
-        let groups = topology.groups(|bdf| self.split.contains_key(&DeviceId::from(bdf)));
-        self.links.extend(groups.links.into_iter().map(Link::from));
-        let cut = |(device, cause): (crate::pci::Bdf, _)| Cut {
-            device: device.into(),
-            cause: Cause::Group(cause),
-        };
-        self.cuts.extend(groups.cuts.into_iter().map(cut));
         self
     }
 

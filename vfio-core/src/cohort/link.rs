@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::fsl_mc::Nesting;
 use crate::id::{DeviceId, Requester, SetId};
 use crate::pci::{GroupCause, GroupLink};
 
@@ -16,6 +17,8 @@ pub enum Cause {
     Requester(Requester),
     /// The description of the platform says that they reach each other past the IOMMU.
     Description,
+    /// The one is an fsl-mc container inside the other, or in one that is.
+    Nested(Nesting),
 }
 
 /// Two devices that come together or not at all, and why.
@@ -49,6 +52,7 @@ impl fmt::Display for Reason {
             Cause::Group(cause) => cause.fmt(f),
             Cause::Requester(requester) => write!(f, "the IOMMU takes both for requester {requester}"),
             Cause::Description => f.write_str("the platform's description says that they reach each other"),
+            Cause::Nested(nesting) => nesting.fmt(f),
         }
     }
 }
@@ -58,6 +62,7 @@ impl fmt::Display for Link {
         let Self { a, b, cause } = self;
         match cause {
             Cause::Set(set) => write!(f, "{a} must come with {b}: both are reset by {set}"),
+            Cause::Nested(nesting) => write!(f, "{a} must come with {b}: {nesting}"),
             _ => write!(f, "{a} and {b} are one isolation group: {}", Reason(*cause)),
         }
     }

@@ -1,13 +1,16 @@
-//! Cohorts: the connected components of "same set" and "same isolation group", and why each member is in.
+//! Cohorts: the connected components of "same set", "same isolation group" and "container inside", and why each member
+//! is in.
 //!
 //! This is analysis only. What state a cohort is in, and who holds it, is the business of
 //! [`lease`](crate::lease); whether a request may be granted is what [`Cohorts::plan_open`] says.
 
+mod buses;
 mod forest;
 mod hot_reset;
 mod inventory;
 mod link;
 mod plan;
+mod reason;
 mod refusal;
 mod reset;
 #[cfg(test)]
@@ -18,6 +21,7 @@ pub use inventory::{Inventory, InventoryError, Member};
 pub use link::{Cause, Cut, Link};
 pub use plan::{OpenPlan, Terms};
 pub(crate) use plan::{Present, Standing};
+pub use reason::NotAssignable;
 pub use refusal::{Missing, Refusal};
 pub use reset::{DeviceReset, Obstacle, ResetAction, SetReset, SetScope};
 
@@ -26,7 +30,7 @@ use alloc::vec::Vec;
 use self::forest::Forest;
 use crate::hash::Map;
 use crate::id::{DeviceId, Requester, SetId};
-use crate::pci::{NotAssignable, Topology};
+use crate::pci::Topology;
 
 /// The number of a cohort within its [`Cohorts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -229,7 +233,8 @@ impl Cohorts {
     /// have in common where nothing has joined these yet.
     fn number_groups(&mut self, links: &mut Vec<Link>, from: usize) {
         let mut forest = Forest::new(self.devices.len());
-        for link in links.get(from..).unwrap_or_default() {
+        let of_groups = links.get(from..).unwrap_or_default().iter();
+        for link in of_groups.filter(|link| !matches!(link.cause, Cause::Nested(_))) {
             if let (Some(a), Some(b)) = (self.at(link.a), self.at(link.b)) {
                 forest.join(a, b);
             }

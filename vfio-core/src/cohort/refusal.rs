@@ -3,11 +3,10 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::Link;
+use super::{Link, NotAssignable};
 use crate::fault::Failure;
 use crate::id::{DeviceId, Owner};
 use crate::lease::CohortState;
-use crate::pci::NotAssignable;
 
 /// A device that a request left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

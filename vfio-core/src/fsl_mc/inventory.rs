@@ -9,9 +9,10 @@
 //! one goes inside. So each [`Nesting`] joins two containers into one cohort. That does not hold for the root: its
 //! portal is the hypervisor's, so that nothing in the root itself can be assigned.
 //!
-//! To make cohorts of it: each [`Member`] is a device of set [`Member::set`] with the one requester [`Member::requester`], each
-//! [`Nesting`] a link of `inner_member` and `outer_member`, and each [`SetReset`] the reset of [`SetId::Dprc`] of its container by
-//! [`reset_container`](super::reset::reset_container). Devices with one requester are one isolation group, of whatever container.
+//! [`cohort::Inventory::add_fsl_mc`](crate::cohort::Inventory::add_fsl_mc) makes cohorts of it: each [`Member`] is a device of set
+//! [`Member::set`] with the one requester [`Member::requester`], each [`Nesting`] a link of `inner_member` and `outer_member`, and
+//! each [`SetReset`] the reset of [`SetId::Dprc`] of its container, which [`run`](super::reset::run) carries out. Devices with one
+//! requester are one isolation group, of whatever container.
 
 use alloc::vec::Vec;
 

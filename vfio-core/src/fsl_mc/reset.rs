@@ -1,12 +1,13 @@
-//! Making objects quiet, resetting them, and seeing whether they are still there.
+//! Making objects quiet, resetting them alone or by whole containers, and seeing whether they are still there.
 
 use super::portal::{Portal, PortalError, PortalRegisters};
 use super::spec::dprc::{GetAttributes, ResetContainer, ResetOptions};
 use super::spec::irq::SetIrqEnable;
 use super::spec::{ApiVersion, common, reset_version};
 use super::{ObjectId, ObjectType};
-use crate::Fault;
 use crate::clock::Clock;
+use crate::cohort::{DeviceReset, ResetAction, SetReset};
+use crate::{DeviceId, Fault};
 
 /// Resets a container with what is directly in it, and leaves the containers inside alone where the firmware can (from
 /// 6.5 on). Tokens of the container's own software are void afterwards.
@@ -40,6 +41,29 @@ pub fn reset_object<R: PortalRegisters, C: Clock>(
         return reset_container(portal, object, api);
     }
     portal.once(object, |session| session.send(&common::Reset).map(|_| ()))
+}
+
+/// Carries out a reset of a cohort, as [`lease::Reset`](crate::lease::Reset) asks for it.
+///
+/// # Errors
+/// It is none of an object or container ([`Fault::Unknown`]), or was not done, or nobody knows.
+pub fn run<R: PortalRegisters, C: Clock>(
+    portal: &mut Portal<R, C>,
+    action: &ResetAction,
+    api: ApiVersion,
+) -> Result<(), Fault> {
+    match *action {
+        ResetAction::Set {
+            by: SetReset::Container(container),
+            ..
+        } => reset_container(portal, container, api)?,
+        ResetAction::Device {
+            device: DeviceId::FslMc(object),
+            method: DeviceReset::Object,
+        } => reset_object(portal, object, api)?,
+        _ => return Err(Fault::Unknown),
+    }
+    Ok(())
 }
 
 /// Whether objects of a type work on their own, and so can be told to stop. [Not in the reference: the others have no such

@@ -1,6 +1,7 @@
 //! A PCI function as discovery found it: the input of [`Topology`](super::Topology).
 
 use super::{Acs, AcsCapability, Bdf};
+use crate::cohort::NotAssignable;
 
 /// What a function is, by its header type and its PCI Express capability (PCI Express Base Specification 6.0,
 /// section 7.5.3.2, Device/Port Type).
@@ -95,34 +96,6 @@ impl ResetMethods {
             None
         }
     }
-}
-
-/// Why a device can be given to nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum NotAssignable {
-    /// A virtio device without `VIRTIO_F_ACCESS_PLATFORM` (virtio 1.2, section 6).
-    #[error(
-        "it bypasses the IOMMU: the virtio device does not offer VIRTIO_F_ACCESS_PLATFORM (QEMU: iommu_platform=on)"
-    )]
-    BypassesIommu,
-    /// No IOMMU translates for it.
-    #[error("no IOMMU translates its accesses")]
-    NoIommu,
-    /// The hypervisor itself works with it.
-    #[error("the hypervisor uses it")]
-    UsedByHypervisor,
-    /// A physical function whose virtual functions are on without being listed as devices: nothing would keep them from
-    /// working for one owner while another has the physical function.
-    #[error(
-        "its virtual functions are turned on and are not among the devices; turn them off in the firmware"
-    )]
-    HasVirtualFunctions,
-    /// It must be reset before it is used, by its description, and nothing resets it.
-    #[error("its description says that it must be reset, and it has no reset method")]
-    NoReset,
-    /// A header or capability list that makes no sense.
-    #[error("its configuration space is malformed")]
-    Malformed,
 }
 
 /// The buses behind a bridge, both ends included.

@@ -2,6 +2,7 @@
 //! guest sees: configuration space, regions, interrupts.
 
 mod acs;
+pub mod assigned;
 mod bdf;
 pub mod config;
 pub mod device;
@@ -17,9 +18,10 @@ mod tests;
 mod topology;
 pub mod vconfig;
 
+pub use crate::cohort::NotAssignable;
 pub use acs::{Acs, AcsCapability};
 pub(crate) use bdf::BdfText;
 pub use bdf::{Bdf, ParseBdfError};
-pub use function::{BusRange, Function, FunctionReset, NotAssignable, PortKind, ResetMethods};
+pub use function::{BusRange, Function, FunctionReset, PortKind, ResetMethods};
 pub use group::{GroupCause, GroupLink, Groups};
 pub use topology::{Topology, TopologyError};

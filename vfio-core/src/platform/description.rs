@@ -64,7 +64,7 @@ pub struct Description {
 }
 
 /// What is wrong with a description.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum DescriptionError {
     /// A region without bytes, or past the end of the address space.
     #[error("{device}: region {index} of {size:#x} bytes at {address} makes no sense")]

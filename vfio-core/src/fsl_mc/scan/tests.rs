@@ -461,6 +461,37 @@ fn changes_are_found_by_comparing() {
     );
 }
 
+/// A container that the root and itself list, and that has an object more than once as well: nothing came, nothing went.
+#[test]
+fn a_container_inside_itself_does_not_differ_from_itself() {
+    let thrice = || FakeObject::new("dpni", 0).unplugged();
+    let itself = || FakeObject::new("dprc", 5);
+    let mc = FakeMc::new([
+        (0, container(1, vec![itself()])),
+        (5, container(2, vec![thrice(), thrice(), thrice(), itself()])),
+    ]);
+    let tree = scanned(&mc).unwrap();
+    let unsure: Vec<Change> = tree.containers.iter().map(|at| Change::Unsure(at.id)).collect();
+    assert_eq!(tree.containers.len(), 2);
+    assert_eq!(
+        diff(&tree, &tree),
+        unsure,
+        "both are in doubt, and nothing changed"
+    );
+    assert_eq!(
+        diff(&tree, &scanned(&mc).unwrap()),
+        unsure,
+        "nor does a second scan differ"
+    );
+    // Seen from a tree in which nobody doubts the container, nothing in it is gone.
+    let good = scanned(&FakeMc::new([
+        (0, container(1, vec![itself()])),
+        (5, container(2, vec![])),
+    ]))
+    .unwrap();
+    assert_eq!(diff(&good, &tree), unsure);
+}
+
 #[test]
 fn nothing_is_said_to_be_gone_from_a_container_that_cannot_be_read() {
     let mc = complex();

@@ -2,8 +2,10 @@
 
 #![cfg(not(loom))]
 
+mod buses;
 mod failing;
 mod handles;
+mod kinds;
 mod model;
 mod order;
 mod remove;

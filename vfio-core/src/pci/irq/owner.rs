@@ -42,7 +42,9 @@ impl IrqKind {
         }
     }
 
-    const fn index(self) -> u32 {
+    /// Its [index].
+    #[must_use]
+    pub const fn index(self) -> u32 {
         match self {
             Self::Intx => index::INTX,
             Self::Msi => index::MSI,
@@ -150,6 +152,13 @@ impl Irqs {
     #[must_use]
     pub fn allocated(&self) -> u32 {
         self.sinks.len() as u32
+    }
+
+    /// Whether `vector` of the active kind has a sink.
+    #[must_use]
+    pub fn has_sink(&self, vector: u32) -> bool {
+        let at = usize::try_from(vector).ok();
+        at.and_then(|at| self.sinks.get(at)).copied().unwrap_or(false)
     }
 
     /// Why INTx is held back.
@@ -261,6 +270,21 @@ impl Irqs {
         }
         self.sinks.clear();
         backend.free(kind);
+    }
+
+    /// Sets up anew what is set up: after a reset that the hardware has come out of without its vectors.
+    ///
+    /// # Errors
+    /// [`IrqError`]; the kind is not in use any more.
+    pub fn again<B: IrqBackend>(&mut self, backend: &mut B) -> Result<(), IrqError> {
+        let Some(kind) = self.active else { return Ok(()) };
+        let sinks = self.sinks.clone();
+        self.release(backend);
+        let range = IrqRange {
+            start: 0,
+            count: sinks.len() as u32,
+        };
+        self.connect(kind, range, &sinks, backend)
     }
 
     /// The last close: nobody is told of anything any more.

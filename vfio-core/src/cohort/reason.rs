@@ -1,0 +1,38 @@
+//! Why a device can be given to nobody, on whatever bus it is.
+
+use crate::fsl_mc;
+use crate::platform::DescriptionError;
+
+/// Why a device can be given to nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum NotAssignable {
+    /// A virtio device without `VIRTIO_F_ACCESS_PLATFORM` (virtio 1.2, section 6).
+    #[error(
+        "it bypasses the IOMMU: the virtio device does not offer VIRTIO_F_ACCESS_PLATFORM (QEMU: iommu_platform=on)"
+    )]
+    BypassesIommu,
+    /// No IOMMU translates for it.
+    #[error("no IOMMU translates its accesses")]
+    NoIommu,
+    /// The hypervisor itself works with it.
+    #[error("the hypervisor uses it")]
+    UsedByHypervisor,
+    /// A physical function whose virtual functions are on without being listed as devices: nothing would keep them from
+    /// working for one owner while another has the physical function.
+    #[error(
+        "its virtual functions are turned on and are not among the devices; turn them off in the firmware"
+    )]
+    HasVirtualFunctions,
+    /// It must be reset before it is used, by its description, and nothing resets it.
+    #[error("its description says that it must be reset, and it has no reset method")]
+    NoReset,
+    /// A header or capability list that makes no sense.
+    #[error("its configuration space is malformed")]
+    Malformed,
+    /// Something keeps an fsl-mc object from it.
+    #[error(transparent)]
+    FslMc(#[from] fsl_mc::NotAssignable),
+    /// The description of a platform device makes no sense.
+    #[error("its description makes no sense ({0}); correct it in the firmware")]
+    Description(#[from] DescriptionError),
+}
