@@ -252,7 +252,7 @@ fn loom_a_physical_function_and_its_virtual_function() {
         let cohorts = Cohorts::new(&Topology::new(functions).unwrap());
         assert_eq!(cohorts.iter().count(), 2);
         // The platform holds that nobody else has anything open while it opens.
-        let table = Arc::new(CohortTable::new(cohorts, Platform(AtomicU32::new(0))).unwrap());
+        let table = Arc::new(CohortTable::new(cohorts, Platform::default()).unwrap());
         let other = {
             let table = Arc::clone(&table);
             thread::spawn(move || open_and_close(&table, Owner::Guest(2), virtual_function.into()))
@@ -277,7 +277,7 @@ fn loom_reset_and_remove() {
             ..Function::new(bdf, PortKind::RootComplexEndpoint)
         };
         let cohorts = Cohorts::new(&Topology::new(Vec::from([function])).unwrap());
-        let table = Arc::new(CohortTable::new(cohorts, Platform(AtomicU32::new(0))).unwrap());
+        let table = Arc::new(CohortTable::new(cohorts, Platform::default()).unwrap());
         let owner = Owner::Guest(1);
         let remover = {
             let table = Arc::clone(&table);
