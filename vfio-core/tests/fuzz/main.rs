@@ -75,4 +75,4 @@ macro_rules! targets {
     };
 }
 
-targets! { capabilities config_scan mc_response sets topology virtual_config }
+targets! { capabilities config_scan domain mappings mc_response sets topology virtual_config }
