@@ -20,7 +20,7 @@ const BUILD: Duration = Duration::from_secs(300);
 const BARE_TARGETS: [&str; 2] = [boot::cargo::TARGET, "thumbv7em-none-eabi"];
 
 /// Each example, with something that it must say.
-const EXAMPLES: [(&str, &str); 3] = [
+const EXAMPLES: [(&str, &str); 4] = [
     (
         "pci_slot",
         "0000:01:00.1 must come with 0000:01:00.0: both are reset by slot 0000:01:00",
@@ -29,6 +29,7 @@ const EXAMPLES: [(&str, &str); 3] = [
         "fsl_mc_container",
         "dpmcp.4 must come with dpni.1: both are reset by container dprc.2",
     ),
+    ("mediated_copier", "failed at 0x2000"),
     (
         "platform_uart",
         "platform.0 must be reset before it is used, and its reset failed",
