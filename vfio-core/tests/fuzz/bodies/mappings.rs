@@ -145,7 +145,7 @@ fn unmap(input: &mut Input<'_>, mappings: &mut Mappings, limits: &Limits, model:
 
 /// Everything; seldom, since it leaves little to go on with.
 fn unmap_all(input: &mut Input<'_>, mappings: &mut Mappings, model: &mut Vec<Mapping>) {
-    if input.u8() % 8 != 0 {
+    if !input.u8().is_multiple_of(8) {
         return;
     }
     let plan = mappings.plan_unmap(IovaRange::ALL);
