@@ -10,6 +10,11 @@ pub(crate) use alloc::sync::Arc;
 #[cfg(loom)]
 pub(crate) use loom::sync::Arc;
 
+#[cfg(not(loom))]
+pub(crate) use core::sync::atomic::{AtomicU8, Ordering};
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicU8, Ordering};
+
 use core::ops::{Deref, DerefMut};
 
 #[cfg(not(loom))]
@@ -79,6 +84,28 @@ fn acquire<T>(inner: &Inner<T>) -> InnerGuard<'_, T> {
 #[cfg(loom)]
 fn acquire<T>(inner: &Inner<T>) -> InnerGuard<'_, T> {
     inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// What one CPU has at a time, perhaps across a wait. Nobody spins for it: who comes meanwhile is told so.
+pub(crate) struct Claim<T>(Inner<T>);
+
+/// The claim, taken.
+pub(crate) type Claimed<'a, T> = InnerGuard<'a, T>;
+
+impl<T> Claim<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Inner::new(value))
+    }
+
+    #[cfg(not(loom))]
+    pub(crate) fn take(&self) -> Option<Claimed<'_, T>> {
+        self.0.try_lock()
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn take(&self) -> Option<Claimed<'_, T>> {
+        self.0.try_lock().ok()
+    }
 }
 
 impl<T> Deref for Guard<'_, T> {

@@ -9,9 +9,11 @@
 #![expect(clippy::panic, reason = "a case that does not do what it says must stop")]
 
 mod callgrind;
+mod cohorts;
 mod contention;
 mod fakes;
 mod grouping;
+mod mappings;
 mod sets;
 mod table;
 
@@ -22,7 +24,7 @@ use std::process::ExitCode;
 type Case = (&'static str, fn(u32) -> u32);
 
 fn cases() -> Vec<Case> {
-    [sets::CASES, grouping::CASES].concat()
+    [sets::CASES, cohorts::CASES, grouping::CASES, mappings::CASES].concat()
 }
 
 fn main() -> ExitCode {
@@ -50,7 +52,7 @@ fn main() -> ExitCode {
 /// Prints the tables; whether all aims are met.
 fn report(wanted: impl Fn(&str) -> bool) -> Result<bool, callgrind::Problem> {
     let mut met = true;
-    for table in [sets::TABLES, grouping::TABLES].concat() {
+    for table in [sets::TABLES, cohorts::TABLES, grouping::TABLES, mappings::TABLES].concat() {
         if wanted(table.name) {
             met &= table.print()?;
         }

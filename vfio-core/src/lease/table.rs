@@ -187,6 +187,9 @@ impl<P: Platform> CohortTable<P> {
     /// Opens all cohorts of `plan` into `domain`, or none: a lease for each, in the plan's order. A cohort that somebody else
     /// works on is refused.
     ///
+    /// Takes memory for the leases and for what the domain notes of each requester; how many devices there are beside these
+    /// makes no difference.
+    ///
     /// # Errors
     /// [`OpenFailure`] says what stood in the way, and whether a cohort went out of service.
     pub fn open<'t>(

@@ -4,11 +4,11 @@
 //! signals, and stays so until the owner unmasks it.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::{PlatformBus, PlatformId, Trigger};
 use crate::device::IrqSink;
 use crate::fault::Fault;
+use crate::sync::{AtomicU8, Ordering};
 
 const OFF: u8 = 0;
 const ON: u8 = 1;
@@ -105,7 +105,7 @@ impl Lines {
         }
         let connected = bus.connect(self.device, index, line.trigger);
         if connected.is_err() {
-            line.state.store(OFF, Ordering::Release);
+            line.state.swap(OFF, Ordering::AcqRel);
         }
         connected
     }
@@ -117,7 +117,7 @@ impl Lines {
             return Ok(());
         }
         bus.disconnect(self.device, index)?;
-        line.state.store(OFF, Ordering::Release);
+        line.state.swap(OFF, Ordering::AcqRel);
         Ok(())
     }
 

@@ -5,6 +5,8 @@
 mod description;
 mod device;
 mod lines;
+#[cfg(all(test, loom))]
+mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
 

@@ -192,8 +192,9 @@ fn part() -> impl Strategy<Value = Part> {
         device().prop_map(Part::Device),
         (1..4u8, 0..3u8).prop_map(|(a, b)| Part::Bridge(a, b))
     ];
-    leaf.prop_recursive(2, 8, 3, |inner| {
-        prop::collection::vec((any::<bool>(), inner), 1..4).prop_map(Part::Switch)
+    let (depth, most) = if cfg!(miri) { (1, 3) } else { (2, 4) };
+    leaf.prop_recursive(depth, 8, 3, move |inner| {
+        prop::collection::vec((any::<bool>(), inner), 1..most).prop_map(Part::Switch)
     })
 }
 
@@ -201,8 +202,9 @@ fn part() -> impl Strategy<Value = Part> {
 pub(crate) fn arbitrary() -> impl Strategy<Value = Vec<Function>> {
     let slot = prop_oneof![
         device().prop_map(RootSlot::Device),
-        prop::collection::vec((any::<bool>(), part()), 1..3).prop_map(RootSlot::Ports),
+        prop::collection::vec((any::<bool>(), part()), 1..if cfg!(miri) { 2 } else { 3 })
+            .prop_map(RootSlot::Ports),
     ];
-    let most = if cfg!(miri) { 3 } else { 5 };
+    let most = if cfg!(miri) { 2 } else { 5 };
     prop::collection::vec(slot, 1..most).prop_map(|slots| build(&slots))
 }

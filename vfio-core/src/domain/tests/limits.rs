@@ -135,3 +135,27 @@ fn a_mapping_that_does_not_fit_a_newcomer_is_named() {
         })
     );
 }
+
+/// Each of the three must be a multiple of the granule: the other two do not make up for it.
+#[test]
+fn every_part_of_a_mapping_has_whole_pages_of_a_newcomer() {
+    const LARGE: u64 = 0x1_0000;
+    let misfit = |iova: u64, host: u64, size: u64| {
+        let mut mappings = Mappings::default();
+        let (iova, host, access) = (Iova(iova), HostPhys(host), Access::READ);
+        let odd = Mapping {
+            iova,
+            host,
+            size,
+            access,
+        };
+        mappings.map(odd, &Limits::default()).unwrap();
+        let mut limits = Limits::default();
+        limits.add_unit(&unit(LARGE, &[IovaRange::ALL]));
+        mappings.misfit(&limits, PAGE).is_some()
+    };
+    assert!(!misfit(LARGE, LARGE, LARGE));
+    assert!(misfit(PAGE, LARGE, LARGE));
+    assert!(misfit(LARGE, PAGE, LARGE));
+    assert!(misfit(LARGE, LARGE, PAGE));
+}

@@ -94,7 +94,7 @@ proptest! {
     #![proptest_config(cases(512))]
 
     #[test]
-    fn mappings_are_what_the_pages_say(ops in prop::collection::vec(op(), 1..80), limit in 1usize..12) {
+    fn mappings_are_what_the_pages_say(ops in prop::collection::vec(op(), 1..if cfg!(miri) { 8 } else { 80 }), limit in 1usize..12) {
         let mut mappings = Mappings::new(limit);
         let (mut limits, mut model) = (Limits::default(), Model::default());
         for (at, op) in ops.into_iter().enumerate() {

@@ -9,6 +9,8 @@
 //! number that it reads from the answer.] Another number is a stale answer, and ends the use of the portal as well.
 
 mod error;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod session;
 mod shared;
 #[cfg(all(test, not(loom)))]

@@ -2,24 +2,23 @@
 
 use core::ops::{Deref, DerefMut};
 
-use spin::{Mutex, MutexGuard};
-
 use super::{Portal, PortalError, PortalRegisters};
 use crate::clock::{Clock, MILLISECOND};
+use crate::sync::{Claim, Claimed};
 
 /// Between two looks whether the portal is free.
 const POLL: u64 = MILLISECOND / 10;
 
 /// A portal that several devices use. Whoever has it may wait for the complex with it, so that the others do not spin on
-/// a lock but look again, for as long as one command may take. That is why it is none of the locks of `sync`.
+/// a lock but look again, for as long as one command may take.
 pub struct SharedPortal<R, C> {
-    portal: Mutex<Portal<R, C>>,
+    portal: Claim<Portal<R, C>>,
     clock: C,
     limit: u64,
 }
 
 /// The portal, until this is dropped.
-pub struct PortalGuard<'p, R, C>(MutexGuard<'p, Portal<R, C>>);
+pub struct PortalGuard<'p, R, C>(Claimed<'p, Portal<R, C>>);
 
 impl<R: PortalRegisters, C: Clock + Clone> SharedPortal<R, C> {
     /// `portal`, to be shared.
@@ -28,7 +27,7 @@ impl<R: PortalRegisters, C: Clock + Clone> SharedPortal<R, C> {
         Self {
             clock: portal.clock.clone(),
             limit: portal.limit,
-            portal: Mutex::new(portal),
+            portal: Claim::new(portal),
         }
     }
 
@@ -39,7 +38,7 @@ impl<R: PortalRegisters, C: Clock + Clone> SharedPortal<R, C> {
     pub fn acquire(&self) -> Result<PortalGuard<'_, R, C>, PortalError> {
         let start = self.clock.now();
         for _ in 0..=self.limit / POLL {
-            if let Some(guard) = self.portal.try_lock() {
+            if let Some(guard) = self.portal.take() {
                 return Ok(PortalGuard(guard));
             }
             if self.clock.now().saturating_sub(start) >= self.limit {

@@ -21,6 +21,8 @@ mod error;
 mod function;
 mod hot_reset;
 mod intx;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod power;
 mod scope;
 mod set_reset;

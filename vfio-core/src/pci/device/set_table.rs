@@ -97,7 +97,7 @@ impl FunctionTable {
     }
 
     /// All of `functions`, or none.
-    fn take_all(&self, functions: &[Bdf]) -> Result<Vec<Taken<'_>>, FunctionError> {
+    pub(super) fn take_all(&self, functions: &[Bdf]) -> Result<Vec<Taken<'_>>, FunctionError> {
         functions.iter().map(|&bdf| self.take(bdf)).collect()
     }
 

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::vec::Vec;
 
 use super::world::{device, set};
@@ -162,4 +163,25 @@ fn a_handle_that_cannot_close_puts_its_set_out_of_service() {
     let refused = registrations[1].open(GUEST, &ops).map(|_| ());
     assert_eq!(refused, Err(OpenError::Broken(device(0), Fault::Busy)));
     assert!(!of.mend(), "it is open still");
+}
+
+/// Patience is for what passes. What is another's stays so, and whoever asks is told at once.
+#[test]
+fn what_does_not_pass_is_not_waited_for() {
+    let table = SetTable::new();
+    let (registrations, ops) = (members(&table), Notes::default());
+    let held = registrations[0].hold(GUEST, &ops, Patience::NONE).unwrap();
+    let waits = AtomicU32::new(0);
+    let relax = || {
+        waits.fetch_add(1, Ordering::SeqCst);
+    };
+    let (other, patience) = (Owner::Guest(2), Patience::times(5, &relax));
+    let refused = registrations[1].hold(other, &ops, patience).map(drop);
+    assert_eq!(refused, Err(OpenError::OwnedByAnother(GUEST)));
+    let reset = registrations[0]
+        .set()
+        .reset(&[device(0)], Some(other), patience, || Ok(()));
+    assert_eq!(reset, Err(ResetError::OwnedByAnother(GUEST)));
+    assert_eq!(waits.load(Ordering::SeqCst), 0);
+    drop(held);
 }

@@ -4,11 +4,14 @@
 
 mod capabilities;
 mod config_scan;
+mod domain;
 mod hostile;
 mod input;
+mod mappings;
 mod mc_response;
 mod sets;
 mod topology;
+mod units;
 mod virtual_config;
 
 /// A name, and what it runs.
@@ -18,6 +21,8 @@ pub(crate) type Target = (&'static str, fn(&[u8]));
 pub(crate) const TARGETS: &[Target] = &[
     ("capabilities", capabilities::run),
     ("config_scan", config_scan::run),
+    ("domain", domain::run),
+    ("mappings", mappings::run),
     ("mc_response", mc_response::run),
     ("sets", sets::run),
     ("topology", topology::run),

@@ -1,15 +1,25 @@
-//! Opening and closing a device takes no memory: what is needed is there since the device was registered.
+//! Opening and closing a device takes no memory: what is needed is there since the device was registered. Opening a whole
+//! cohort takes as much as its domain notes of it, however many devices there are beside it.
 //!
-//! One test in a process of its own, since the allocator that counts is the whole program's.
+//! In a process of its own, since the allocator that counts is the whole program's.
 
 #![expect(unsafe_code, reason = "an allocator that counts is one")]
+
+#[expect(
+    dead_code,
+    clippy::panic,
+    reason = "the benchmarks need more of it, and have no caller to return an error to"
+)]
+#[path = "../../benches/instructions/fakes.rs"]
+mod fakes;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use vfio_core::lease::DeviceOps;
+use fakes::{Nothing, singles};
+use vfio_core::lease::{CohortTable, DeviceOps};
 use vfio_core::pci::Bdf;
-use vfio_core::set::{OpenError, SetTable};
+use vfio_core::set::{OpenError, Patience, SetTable};
 use vfio_core::{DeviceId, Fault, Owner, SetId};
 
 struct Counting;
@@ -85,10 +95,47 @@ fn opens_and_closes_allocate_nothing() {
             let again = member.open(owner, &works);
             let refused = member.open(other, &works).map(drop);
             assert_eq!(refused, Err(OpenError::OwnedByAnother(owner)));
+            let handle = member.hold(owner, &works, Patience::NONE);
+            drop(handle.expect("it is the owner's"));
             for token in [again, first] {
                 assert!(token.is_ok_and(|token| token.close(&works).is_ok()));
             }
+            let alone = [member.device()];
+            let reset = member.set().reset(&alone, None, Patience::NONE, || Ok(()));
+            assert_eq!(reset, Ok(()));
         }
     });
     assert_eq!(taken, 0, "allocations while opening and closing");
+}
+
+/// Allocations of opening and of closing one cohort of a single device, in a machine of so many.
+fn of_a_cohort(devices: u32) -> (u64, u64) {
+    let table = CohortTable::new(singles(devices), Nothing).expect("there is room");
+    let owner = Owner::Guest(1);
+    let domain = table.domain(owner, Vec::new()).expect("there is a domain");
+    let device = table.cohorts().devices()[0].id;
+    let mut figures = (0, 0);
+    // The first time the domain's own lists may grow.
+    for _ in 0..2 {
+        let plan = table.plan_open(owner, &[device], false).expect("it is free");
+        let mut leases = None;
+        let opening = taken_by(|| leases = table.open(&plan, &domain).ok());
+        let mut leases = leases.expect("it opens");
+        let lease = leases.pop().expect("it is one cohort");
+        let closing = taken_by(|| lease.close().expect("it closes"));
+        figures = (opening, closing);
+    }
+    figures
+}
+
+/// The list of leases, and what the domain notes of a requester and its unit: not the machine's size.
+#[test]
+fn a_cohort_takes_what_its_domain_notes() {
+    let small = of_a_cohort(1);
+    assert_eq!(of_a_cohort(4_096), small);
+    let (opening, closing) = small;
+    assert!(
+        opening <= 16 && closing <= 8,
+        "{opening} and {closing} allocations"
+    );
 }
