@@ -3,9 +3,11 @@
 //! `vfio-core` decides what is opened and in which order; here is how each step is done. Everything goes through
 //! the narrow traits of `pci` and `iommu`, so that host tests can put a machine there that misbehaves.
 
+mod hooks;
 mod interrupts;
 #[cfg(target_os = "none")]
 mod machine;
+mod owner;
 mod platform;
 #[cfg(test)]
 pub(crate) mod tests;
