@@ -9,9 +9,11 @@ mod interrupts;
 mod machine;
 mod owner;
 mod platform;
+mod recovery;
 #[cfg(test)]
 pub(crate) mod tests;
 
 #[cfg(target_os = "none")]
 pub use machine::{MachineAssigner, TakeOverError, cohorts, take_over};
 pub use platform::Assigner;
+pub use recovery::{Repaired, repair};

@@ -1,7 +1,7 @@
 //! The boot CPU's part of a run: opens cohorts, hands partitions to their CPUs, watches, closes, and sums up.
 
 use super::faults::{self, Holding};
-use super::prepare::{Ready, Run};
+use super::prepare::{Ready, Run, repair};
 use super::{MAILBOXES, Partition};
 use crate::console;
 use crate::cpu::{clock, interrupts, lapic};
@@ -206,7 +206,10 @@ fn finish(
     let (success, how) = partition.ending();
     let mut closed = true;
     for lease in partition.backend.leases.drain(..).rev() {
-        if let Err(failure) = lease.close() {
+        let cohort = lease.cohort();
+        let Err(failure) = lease.close() else { continue };
+        // What did not work at once may work from above, or when it is quiet: the next owner should not have to ask.
+        if !table.is_some_and(|table| repair(table, cohort)) {
             closed = false;
             failures.push(alloc::format!(
                 "a cohort of {name} is out of service: {}",
