@@ -29,6 +29,11 @@ pub fn text(outcome: &Outcome) -> String {
         });
         guest(&mut out, end, &faults.collect::<Vec<_>>());
     }
+    for record in records {
+        if let Record::Repair(repair) = record {
+            line(&mut out, format_args!("{repair}"));
+        }
+    }
     if let Some(summary) = outcome.report.summary() {
         let resident = summary.resident_bytes.div_ceil(1024);
         line(
@@ -198,6 +203,7 @@ mod tests {
     use crate::qemu::process::Ended;
     use crate::qemu::report::Report;
     use crate::session::Failure;
+    use cohort_abi::report::Repair;
 
     fn outcome() -> Outcome {
         let end = GuestEnd {
@@ -220,6 +226,12 @@ mod tests {
         };
         let mut records = vec![Record::GuestEnd(end)];
         records.extend(std::iter::repeat_n(Record::DmaFault(fault), 20));
+        records.push(Record::Repair(Repair {
+            cohort: 4,
+            members: vec![vfio_core::pci::Bdf::new(0, 0, 4, 0)],
+            because: "resetting 0000:00:04.0: timed out".into(),
+            problem: None,
+        }));
         let report = Report { records, damaged: 0 };
         let failures = vec![Failure::NoSummary];
         Outcome {
@@ -239,6 +251,7 @@ mod tests {
             "12,348",
             "blocked: 0000:00:03.0, write at 0x1000000: nothing is mapped there",
             "8 more reported",
+            "cohort 4 (0000:00:04.0) was out of service: resetting 0000:00:04.0: timed out; it is repaired",
             "failed: the hypervisor sent no summary",
             "The run failed.",
         ] {

@@ -126,6 +126,7 @@ impl Machine {
         for function in &mut functions {
             pci::enable_acs(&ecam, function);
         }
+        pci::apply_quirks(&mut functions);
         let mut machine = Self {
             acpi,
             ecam,

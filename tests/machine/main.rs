@@ -7,6 +7,7 @@ mod faulty;
 mod host;
 mod platform;
 mod refusal;
+mod reset;
 mod tool;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     trials.extend(demo::trials());
     trials.extend(faulty::trials());
     trials.extend(refusal::trials());
+    trials.extend(reset::trials());
     trials.extend(platform::trials());
     machine_tests::run(trials).exit_code()
 }

@@ -3,7 +3,7 @@
 //! Each record is one postcard message with a CRC-32, framed by COBS and ended by a zero byte, on the second
 //! serial port. A reader that starts in the middle, or sees noise, drops bytes up to the next zero.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use vfio_core::pci::Bdf;
@@ -25,6 +25,8 @@ pub enum Record {
     Figure(Figure),
     /// The last record of a run.
     Summary(Summary),
+    /// A cohort that was out of service was worked on.
+    Repair(Repair),
 }
 
 /// A PCI function.
@@ -128,6 +130,39 @@ pub struct DmaFault {
     pub access: String,
     /// What lay there, for people.
     pub what: String,
+}
+
+/// A try to bring a cohort back that was out of service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repair {
+    /// The cohort's number.
+    pub cohort: u32,
+    /// Its members.
+    pub members: Vec<Bdf>,
+    /// Why it was out of service.
+    pub because: String,
+    /// Why it still is; `None` if it can be opened again.
+    pub problem: Option<String>,
+}
+
+impl core::fmt::Display for Repair {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let members = self
+            .members
+            .iter()
+            .map(Bdf::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        write!(
+            f,
+            "cohort {} ({members}) was out of service: {}; ",
+            self.cohort, self.because
+        )?;
+        match &self.problem {
+            None => f.write_str("it is repaired"),
+            Some(problem) => f.write_str(problem),
+        }
+    }
 }
 
 /// A measured figure.
@@ -278,7 +313,6 @@ pub fn decode(frame: &mut [u8]) -> Result<Record, postcard::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
 
     /// A record whose encoding has zeros, and runs without them, of any length.
     fn record(len: usize, zero: Option<usize>) -> Record {
@@ -289,6 +323,22 @@ mod tests {
             sets_opened: 0,
             resident_bytes: 1 << 40,
         })
+    }
+
+    #[test]
+    fn a_repair_says_what_was_and_what_is() {
+        let mut repair = Repair {
+            cohort: 3,
+            members: Vec::from([Bdf::new(0, 1, 0, 0), Bdf::new(0, 1, 0, 1)]),
+            because: "resetting 0000:01:00.0: timed out".into(),
+            problem: None,
+        };
+        assert_eq!(
+            repair.to_string(),
+            "cohort 3 (0000:01:00.0, 0000:01:00.1) was out of service: resetting 0000:01:00.0: timed out; it is repaired"
+        );
+        repair.problem = Some("the cohort stays out of service".into());
+        assert!(repair.to_string().ends_with("; the cohort stays out of service"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use super::Assigner;
 use crate::iommu::virtio::Channel;
 use crate::pci::{self, ConfigAccess, Function, MmioAccess, Registers};
+use spec::lapic::MESSAGE_ADDRESS;
 use vfio_core::Fault;
 use vfio_core::clock::Clock;
 use vfio_core::pci::spec::{msi, msix};
@@ -19,7 +20,7 @@ struct Message {
 
 impl Message {
     const fn address(self) -> u32 {
-        0xfee0_0000 | (self.apic as u32) << 12
+        MESSAGE_ADDRESS | (self.apic as u32) << 12
     }
 }
 

@@ -4,6 +4,7 @@
     reason = "promises isolation to `vfio-core`, which memory safety rests on"
 )]
 
+use super::hooks::Hooks;
 use crate::acpi::{EndpointId, Viot};
 use crate::iommu::virtio::{Channel, Error, VirtioIommu};
 use crate::pci::{self, ConfigAccess, Function, MmioAccess};
@@ -15,7 +16,7 @@ use vfio_core::domain::{IovaRange, ReservedRegion, UnitId, UnitLimits};
 use vfio_core::lease::{DeviceOps, DmaDomains, Interrupts, Quiesce, Reset};
 use vfio_core::pci::Bdf;
 use vfio_core::pci::device::{AssignedFunction, FunctionError, FunctionTable, LastReset, NotExposed};
-use vfio_core::pci::reset::{HostParts, NoHooks};
+use vfio_core::pci::reset::HostParts;
 use vfio_core::{DeviceId, DomainId, Fault, Mapping, Owner, Requester};
 
 /// This machine, as `vfio-core` works on it.
@@ -24,7 +25,7 @@ pub struct Assigner<C, K, M, I> {
     pub(super) config: C,
     clock: K,
     pub(super) mmio: Mutex<M>,
-    functions: FunctionTable,
+    pub(super) table: FunctionTable,
     iommu: Mutex<VirtioIommu<I>>,
     viot: Viot,
     /// Which of the table's IOMMUs `iommu` is.
@@ -47,7 +48,7 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
             config,
             clock,
             mmio: Mutex::new(mmio),
-            functions: FunctionTable::new(functions),
+            table: FunctionTable::new(functions),
             iommu: Mutex::new(iommu),
             viot,
             unit,
@@ -61,12 +62,12 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
 
     /// All functions, in order of address.
     pub fn functions(&self) -> &[Function] {
-        self.functions.functions()
+        self.table.functions()
     }
 
     /// The function at `bdf`.
     pub fn function(&self, bdf: Bdf) -> Option<&Function> {
-        self.functions.function(bdf)
+        self.table.function(bdf)
     }
 
     /// Works on the IOMMU.
@@ -115,12 +116,15 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
             .ok_or(Fault::Unknown)
     }
 
-    /// What the life of a function works on. Nothing is known here of particular devices.
-    pub(super) const fn host(&self) -> HostParts<&C, &K, NoHooks> {
+    /// What the life of a function works on.
+    pub(super) const fn host(&self) -> HostParts<&C, &K, Hooks<'_, K, M>> {
         HostParts {
             config: &self.config,
             clock: &self.clock,
-            hooks: NoHooks,
+            hooks: Hooks {
+                clock: &self.clock,
+                mmio: &self.mmio,
+            },
         }
     }
 
@@ -131,7 +135,7 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
         work: impl FnOnce(&mut AssignedFunction<'_>) -> Result<R, FunctionError>,
     ) -> Result<R, Fault> {
         let bdf = self.known(device)?.bdf;
-        logged(self.functions.with(bdf, work).and_then(|done| done))
+        logged(self.table.with(bdf, work).and_then(|done| done))
     }
 
     /// Has the function's registers answer. Functions without memory BARs may hardwire the bit to zero, and virtual
@@ -148,7 +152,7 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
 }
 
 /// What went wrong with a function, in the log and as a fault.
-fn logged<R>(result: Result<R, FunctionError>) -> Result<R, Fault> {
+pub(super) fn logged<R>(result: Result<R, FunctionError>) -> Result<R, Fault> {
     result.map_err(|error| {
         log::warn!("{error}");
         error.into()
@@ -221,7 +225,7 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Reset for Assigner<C,
                 method: DeviceReset::Function(_),
             } => {
                 let bdf = self.known(*device)?.bdf;
-                logged(self.functions.reset(&host, bdf, &NotExposed)).map(drop)
+                logged(self.table.reset(&host, bdf, &NotExposed)).map(drop)
             }
             ResetAction::Set {
                 members,
@@ -230,7 +234,7 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Reset for Assigner<C,
             } => {
                 let members: Option<Vec<Bdf>> = members.iter().map(|device| device.pci()).collect();
                 let members = members.ok_or(Fault::Unknown)?;
-                logged(self.functions.reset_set(&host, &members))
+                logged(self.table.reset_set(&host, &members))
             }
             // Buses that this machine does not have.
             ResetAction::Device { .. } | ResetAction::Set { .. } => Err(Fault::Unknown),
@@ -264,11 +268,11 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> DeviceOps for Assigne
     /// The registers answer from now on; bus mastering is the guest's to turn on, and INTx stays masked.
     fn open_device(&self, device: DeviceId, _: Owner) -> Result<(), Fault> {
         let function = self.known(device)?;
-        logged(self.functions.enable(&self.host(), function.bdf))?;
+        logged(self.table.enable(&self.host(), function.bdf))?;
         self.decode(function).inspect_err(|_| {
             // As it was before; the error that counts is the one above.
             let _ = self
-                .functions
+                .table
                 .disable(&self.host(), function.bdf, LastReset::Later, &NotExposed);
         })
     }
@@ -277,7 +281,7 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> DeviceOps for Assigne
     fn close_device(&self, device: DeviceId, _: Owner) -> Result<(), Fault> {
         let bdf = self.known(device)?.bdf;
         let disabled = self
-            .functions
+            .table
             .disable(&self.host(), bdf, LastReset::Later, &NotExposed);
         logged(disabled).map(drop)
     }

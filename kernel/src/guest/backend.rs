@@ -1,9 +1,12 @@
 //! What a guest's assigned functions ask of the machine: the one trait between the models here and the hardware.
 
+use super::layout::MemoryRegion;
 use super::msix::Route;
 use crate::addr::HostPhys;
 use crate::pci::ConfigAccess;
+use vfio_core::Fault;
 use vfio_core::pci::Bdf;
+use vfio_core::pci::device::PowerState;
 
 /// An interrupt could not be routed: no host vector is left, or the function is not the guest's any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +32,10 @@ pub struct Source {
 }
 
 /// The machine, as far as one guest's devices reach it. Only functions that the guest owns, and addresses inside
-/// their memory BARs, are ever named. Nothing here waits.
+/// their memory BARs, are ever named.
+///
+/// Resets and power states wait as long as the bus demands, on the guest's own CPU and under no lock: the guest stands still meanwhile,
+/// and nobody else does.
 pub trait DeviceBackend {
     /// Configuration space of the host.
     fn config(&self) -> &dyn ConfigAccess;
@@ -51,4 +57,30 @@ pub trait DeviceBackend {
 
     /// Masks `source` of `function`, whether it was routed or not.
     fn unroute(&mut self, function: Bdf, source: Source);
+
+    /// Maps pages of a BAR, which are not mapped. Where that cannot be done accesses go on to trap, and all else is as if they did not.
+    fn map(&mut self, region: MemoryRegion);
+
+    /// Takes pages of a BAR back that [`map`](Self::map) was called for: no processor of the guest reaches them when this returns.
+    fn unmap(&mut self, region: MemoryRegion);
+
+    /// Resets `function` alone. It is quiet afterwards, has its configuration but for bus mastering, and its interrupts are ready to be
+    /// routed, all masked. Its pages are unmapped and its interrupts masked already.
+    ///
+    /// # Errors
+    /// It was not reset, or does not answer.
+    fn reset(&mut self, function: Bdf) -> Result<(), Fault>;
+
+    /// Takes `function` to `state`. Says whether it was reset on the way, and then is as after [`reset`](Self::reset). Its pages are
+    /// unmapped and its interrupts masked already.
+    ///
+    /// # Errors
+    /// It does not go there.
+    fn set_power_state(&mut self, function: Bdf, state: PowerState) -> Result<bool, Fault>;
+
+    /// Makes interrupts of `function` ready to be routed again, all masked, after a reset that nobody announced.
+    ///
+    /// # Errors
+    /// It does not obey.
+    fn restore(&mut self, function: Bdf) -> Result<(), Fault>;
 }

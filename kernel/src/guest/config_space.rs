@@ -1,10 +1,11 @@
 //! What a guest of this hypervisor is offered of a function's configuration space; the rules are
 //! [`vfio_core::pci::vconfig`]'s.
 //!
-//! Not offered: INTx, which nobody routes, so the pin reads zero; power states, since a guest's device is in D0 as long as its cohort
-//! is open; resets, which are the hypervisor's; vital product data; BARs that move.
+//! Offered: power states, where the function has them, and function level reset, where the function has one that works. Not offered:
+//! INTx, which nobody routes, so the pin reads zero; vital product data; BARs that move.
 
 use crate::pci::{ConfigAccess, Function};
+use vfio_core::pci::ResetMethods;
 use vfio_core::pci::spec::capability;
 use vfio_core::pci::vconfig::{BarPolicy, Offer, Options, VirtualBar, VirtualConfig};
 
@@ -19,6 +20,17 @@ const fn msi_vectors(function: &Function) -> u8 {
     if function.msix.is_some() { 0 } else { 1 }
 }
 
+/// What the hypervisor does for a guest with this function. A reset that is known to hang is not in `resets`, and the capability does
+/// not show it then.
+const fn offer(function: &Function) -> Offer {
+    let level = ResetMethods::FLR.union(ResetMethods::AF_FLR);
+    if function.resets.intersects(level) {
+        Offer::POWER.union(Offer::RESET)
+    } else {
+        Offer::POWER
+    }
+}
+
 /// Builds the space of `function` at `devfn` of the guest's bus, whose hardware is read through `config` and not changed.
 /// `multi_function` where the guest's slot has more functions.
 #[must_use]
@@ -30,7 +42,7 @@ pub fn config_space(
     multi_function: bool,
 ) -> VirtualConfig {
     let options = Options {
-        offer: Offer::empty(),
+        offer: offer(function),
         multi_function,
         virtual_function: false,
         bars,

@@ -7,7 +7,7 @@ use crate::pci::{MsiX, TableLocation, Width};
 use proptest::prelude::*;
 use vfio_core::pci::config::{Express, ExtendedCapability, Msi};
 use vfio_core::pci::spec::header;
-use vfio_core::pci::vconfig::Effect;
+use vfio_core::pci::vconfig::{Effect, PowerState};
 
 /// Capabilities at 0x40 (VPD), 0x50 (PM), 0x60 (MSI-X), 0x80 (PCI Express), 0xc0 (MSI), 0x100 (serial number).
 fn nvme(with_msix: bool) -> (Bytes, VirtualConfig) {
@@ -91,15 +91,15 @@ fn vpd_is_hidden_and_msi_is_for_those_without_msix() {
 }
 
 #[test]
-fn reset_power_states_and_intx_are_not_offered() {
+fn power_states_are_offered_and_resets_that_do_not_work_and_intx_are_not() {
     let (config, mut space) = nvme(true);
     assert_eq!(read(&config, &space, 0x84), 0x8000, "no FLR");
-    assert_eq!(read(&config, &space, 0x50) >> 16, 3, "no D1, no PME");
+    assert_eq!(read(&config, &space, 0x50) >> 16, 0x603, "D1, D2, no PME");
     assert_eq!(read(&config, &space, 0x3c), 0, "no pin");
-    for (offset, value) in [(0x88, 0x8000), (0x54, 3)] {
-        let effects = space.write(&config, offset, Width::Word, value).unwrap();
-        assert!(effects.is_empty(), "{offset:#x}");
-    }
+    let effects = space.write(&config, 0x88, Width::Word, 0x8000).unwrap();
+    assert!(effects.is_empty());
+    let effects = space.write(&config, 0x54, Width::Word, 3).unwrap();
+    assert_eq!(effects.as_slice(), [Effect::Power(PowerState::D3hot)]);
     let effects = space.write(&config, header::COMMAND, Width::Word, 2).unwrap();
     assert!(effects.contains(&Effect::Decode {
         memory: true,

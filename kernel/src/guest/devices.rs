@@ -5,7 +5,7 @@
 
 use super::DeviceBackend;
 use super::dispatch::Devices;
-use super::layout::{ECAM, ECAM_SIZE, MemoryRegion};
+use super::layout::{ECAM, ECAM_SIZE};
 use super::pci_bus::{BusPlan, PciBus, Refused, Trapped};
 use crate::addr::GuestPhys;
 use crate::pci::{ConfigAccess, Function};
@@ -26,7 +26,6 @@ enum Target {
 #[derive(Debug)]
 pub struct AssignedFunctions {
     bus: PciBus,
-    direct: Vec<MemoryRegion>,
     /// By guest physical address.
     trapped: Vec<Trapped>,
 }
@@ -39,19 +38,14 @@ impl AssignedFunctions {
     /// # Errors
     /// [`BusError`].
     pub fn new(config: &dyn ConfigAccess, functions: &[&Function], cpus: u8) -> Result<Self, BusError> {
-        let BusPlan {
-            bus,
-            direct,
-            mut trapped,
-        } = PciBus::plan(config, functions, cpus)?;
+        let BusPlan { bus, mut trapped } = PciBus::plan(config, functions, cpus)?;
         trapped.sort_by_key(|trapped| trapped.range.gpa);
-        Ok(Self { bus, direct, trapped })
+        Ok(Self { bus, trapped })
     }
 
-    /// Pages of BARs to map with nested paging; everything else of the functions traps.
-    #[must_use]
-    pub fn mapped(&self) -> &[MemoryRegion] {
-        &self.direct
+    /// Maps the BARs that answer from the start; from then on they are mapped and unmapped as the guest turns decoding on and off.
+    pub fn show(&mut self, backend: &mut impl DeviceBackend) {
+        self.bus.show(backend);
     }
 
     /// Where each function is, for messages.
@@ -78,9 +72,11 @@ impl AssignedFunctions {
             return Some(Target::Ecam(gpa.0 - ECAM));
         }
         let after = self.trapped.partition_point(|trapped| trapped.range.gpa <= gpa);
-        let trapped = self.trapped.get(after.checked_sub(1)?)?;
-        let offset = gpa.0 - trapped.range.gpa.0;
-        (offset < trapped.range.size).then_some(Target::Registers(*trapped, offset))
+        let before = after.checked_sub(1).and_then(|at| self.trapped.get(at)).copied();
+        let trapped = before
+            .filter(|trapped| gpa.0 - trapped.range.gpa.0 < trapped.range.size)
+            .or_else(|| self.bus.unmapped(gpa))?;
+        Some(Target::Registers(trapped, gpa.0 - trapped.range.gpa.0))
     }
 }
 

@@ -1,13 +1,16 @@
 //! QEMU's NVMe controller and a second function in its slot, as their guest reaches them.
 
 use super::super::fixture::{Bytes, NVME, bar32, bar64, capability, function};
+use super::super::layout::MemoryRegion;
 use super::super::msix::Route;
 use super::super::{DeviceBackend, Messages, NoRoute, Source};
 use super::*;
 use crate::addr::HostPhys;
 use crate::pci::{MsiX, TableLocation, Width};
-use vfio_core::pci::Bdf;
-use vfio_core::pci::config::Msi;
+use vfio_core::Fault;
+use vfio_core::pci::config::{Express, Msi, PowerManagement};
+use vfio_core::pci::device::PowerState;
+use vfio_core::pci::{Bdf, ResetMethods};
 
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
@@ -16,6 +19,11 @@ enum Asked {
     Enable(Messages, bool),
     Route(Source, Route),
     Unroute(Source),
+    Map(u64),
+    Unmap(u64),
+    Reset,
+    Power(PowerState),
+    Restore,
 }
 
 /// A machine that writes down what it is asked, all interrupts of one function.
@@ -27,6 +35,10 @@ struct Machine {
     config: Bytes,
     asked: Vec<Asked>,
     no_route: bool,
+    /// How resets and power states end; what they do to the hardware's command register.
+    fault: Option<Fault>,
+    /// D3hot and back resets.
+    loses: bool,
 }
 
 impl DeviceBackend for Machine {
@@ -59,6 +71,27 @@ impl DeviceBackend for Machine {
         assert_eq!(function, self.of);
         self.asked.push(Asked::Unroute(source));
     }
+    fn map(&mut self, region: MemoryRegion) {
+        self.asked.push(Asked::Map(region.gpa.0));
+    }
+    fn unmap(&mut self, region: MemoryRegion) {
+        self.asked.push(Asked::Unmap(region.gpa.0));
+    }
+    fn reset(&mut self, function: Bdf) -> Result<(), Fault> {
+        assert_eq!(function, self.of);
+        self.asked.push(Asked::Reset);
+        self.fault.map_or(Ok(()), Err)
+    }
+    fn set_power_state(&mut self, function: Bdf, state: PowerState) -> Result<bool, Fault> {
+        assert_eq!(function, self.of);
+        self.asked.push(Asked::Power(state));
+        self.fault.map_or(Ok(self.loses && state == PowerState::D0), Err)
+    }
+    fn restore(&mut self, function: Bdf) -> Result<(), Fault> {
+        assert_eq!(function, self.of);
+        self.asked.push(Asked::Restore);
+        self.fault.map_or(Ok(()), Err)
+    }
 }
 
 struct Rig {
@@ -75,7 +108,17 @@ impl Rig {
         };
         let nvme = function(|f| {
             f.bars = vec![bar64(0, 0xfe00_0000, 0x4000)];
-            f.capabilities = vec![capability(0x11, 0x40)];
+            f.capabilities = vec![
+                capability(0x11, 0x40),
+                capability(0x10, 0x60),
+                capability(1, 0xa0),
+            ];
+            f.express = Some(EXPRESS);
+            f.pm = Some(PowerManagement {
+                offset: 0xa0,
+                no_soft_reset: false,
+            });
+            f.resets = ResetMethods::FLR;
             f.msix = Some(MsiX {
                 offset: 0x40,
                 vectors: 4,
@@ -101,11 +144,24 @@ impl Rig {
             config: Bytes::default(),
             asked: Vec::new(),
             no_route: false,
+            fault: None,
+            loses: false,
         };
         machine
             .config
-            .put(NVME, 0x40, &[0x11, 0, 3, 0, 0, 0x20, 0, 0, 0, 0x28, 0, 0]);
-        let functions = AssignedFunctions::new(&machine.config, &[&small, &nvme], 1).unwrap();
+            .put(NVME, 0x40, &[0x11, 0x60, 3, 0, 0, 0x20, 0, 0, 0, 0x28, 0, 0]);
+        // Function level reset, bit 28 of the device capabilities.
+        machine.config.put(NVME, 0x60, &[0x10, 0xa0, 2, 0, 0, 0, 0, 0x10]);
+        machine.config.put(NVME, 0xa0, &[1, 0, 3, 0]);
+        // As firmware leaves them: decoding memory.
+        for bdf in [NVME, small.bdf] {
+            machine.config.put(bdf, 4, &[2]);
+        }
+        let mut functions = AssignedFunctions::new(&machine.config, &[&small, &nvme], 1).unwrap();
+        let mut machine = machine;
+        functions.show(&mut machine);
+        assert_eq!(machine.asked, [Asked::Map(0xc000_0000), Asked::Map(0xc000_3000)]);
+        machine.asked.clear();
         Self { machine, functions }
     }
 
@@ -120,6 +176,13 @@ impl Rig {
     }
 }
 
+const EXPRESS: Express = Express {
+    offset: 0x60,
+    version: 2,
+    port_type: 0,
+    slot: false,
+    reports_link: false,
+};
 const SLOT: u64 = ECAM + (1 << 15);
 const TABLE: u64 = 0xc000_2000;
 const ENTRY: Source = Source {
@@ -150,12 +213,9 @@ fn functions_are_found_through_ecam() {
     assert_eq!(rig.read(SLOT + 0x10, 4), Some(0xc000_0004));
     assert!(rig.write(SLOT + 4, 2, 6));
     assert_eq!(rig.machine.config.read(NVME, 4, Width::Word), 0x406);
-    assert_eq!(
-        rig.read(SLOT + 0x100, 4),
-        Some(0xffff_ffff),
-        "a conventional function"
-    );
-    assert!(rig.write(SLOT + 0x100, 4, 0));
+    let conventional = SLOT + (1 << 12) + 0x100;
+    assert_eq!(rig.read(conventional, 4), Some(0xffff_ffff));
+    assert!(rig.write(conventional, 4, 0));
     for (gpa, bytes) in [(SLOT, 8), (SLOT + 1, 2), (SLOT + 2, 4)] {
         assert_eq!(rig.read(gpa, bytes), None);
         assert!(!rig.write(gpa, bytes, 0));
@@ -223,19 +283,188 @@ fn what_shares_a_page_is_passed_on_and_pending_bits_are_read_only() {
         Asked::Read(0xfeb0_0110, 1),
     ];
     assert_eq!(rig.machine.asked, expected);
-    let mapped: Vec<_> = rig
-        .functions
-        .mapped()
-        .iter()
-        .map(|r| (r.gpa.0, r.hpa.0, r.size))
-        .collect();
+}
+
+/// Has MSI-X entry 1 routed, and forgets how.
+fn route_entry(rig: &mut Rig) {
+    for (offset, value) in [(0, 0xfee0_0000), (8, 0x51), (12, 0)] {
+        assert!(rig.write(TABLE + 16 + offset, 4, value));
+    }
+    assert!(rig.write(SLOT + 0x42, 2, 0x8000));
+    assert_eq!(rig.machine.asked.last(), Some(&Asked::Route(ENTRY, ROUTE)));
+    rig.machine.asked.clear();
+}
+
+const UNMAPPED: [Asked; 2] = [Asked::Unmap(0xc000_0000), Asked::Unmap(0xc000_3000)];
+const MAPPED: [Asked; 2] = [Asked::Map(0xc000_0000), Asked::Map(0xc000_3000)];
+
+fn all_read_as_ones(rig: &mut Rig) {
+    for (gpa, bytes) in [
+        (0xc000_0000, 4),
+        (0xc000_3ff8, 8),
+        (TABLE + 24, 4),
+        (TABLE + 0x900, 1),
+    ] {
+        assert_eq!(
+            rig.read(gpa, bytes),
+            Some(u64::MAX >> (64 - 8 * u32::from(bytes))),
+            "{gpa:#x}"
+        );
+        assert!(rig.write(gpa, bytes, 0));
+    }
+    assert_eq!(rig.machine.asked, [], "and reach nothing");
+}
+
+#[test]
+fn registers_are_there_as_long_as_memory_is_decoded() {
+    let mut rig = Rig::new();
+    assert!(rig.write(SLOT + 4, 2, 0));
+    assert_eq!(rig.machine.asked, UNMAPPED);
+    rig.machine.asked.clear();
+    all_read_as_ones(&mut rig);
+    assert!(rig.write(SLOT + 4, 2, 0));
+    assert!(rig.write(SLOT + 4, 2, 4));
+    assert_eq!(rig.machine.asked, [], "no change");
+    assert!(rig.write(SLOT + 4, 2, 2));
+    assert_eq!(rig.machine.asked, MAPPED);
+    assert_eq!(rig.read(TABLE + 28, 4), Some(1), "nothing was written meanwhile");
+}
+
+#[test]
+fn pages_that_could_not_be_mapped_are_passed_on() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.read(0xc000_0008, 4), Some(0x5a));
+    assert!(rig.write(0xc000_3ff8, 8, 7));
+    let expected = [Asked::Read(0xfe00_0008, 4), Asked::Write(0xfe00_3ff8, 8, 7)];
+    assert_eq!(rig.machine.asked, expected);
+    assert_eq!(rig.read(0xc000_1ffc, 8), None, "not aligned");
+}
+
+#[test]
+fn a_reset_takes_registers_and_interrupts_away_and_the_guest_starts_anew() {
+    for fault in [None, Some(Fault::Gone)] {
+        let mut rig = Rig::new();
+        assert_eq!(rig.read(SLOT + 0x64, 4), Some(0x1000_0000), "it is offered");
+        assert!(rig.write(SLOT + 4, 2, 6));
+        rig.machine.asked.clear();
+        route_entry(&mut rig);
+        rig.machine.fault = fault;
+        assert!(rig.write(SLOT + 0x68, 2, 0x8000));
+        let mut expected = Vec::from(UNMAPPED);
+        expected.extend([
+            Asked::Unroute(ENTRY),
+            Asked::Enable(Messages::MsiX, false),
+            Asked::Reset,
+        ]);
+        assert_eq!(rig.machine.asked, expected);
+        rig.machine.asked.clear();
+        assert_eq!(rig.read(SLOT + 4, 2), Some(0), "nothing decodes");
+        assert_eq!(
+            rig.machine.config.read(NVME, 4, Width::Word),
+            0x400,
+            "in the hardware too"
+        );
+        assert_eq!(rig.read(SLOT + 0x42, 2), Some(3), "MSI-X is off");
+        assert_eq!(
+            rig.read(SLOT + 0x10, 4),
+            Some(0xc000_0004),
+            "the BAR is where it was"
+        );
+        all_read_as_ones(&mut rig);
+        assert!(rig.write(SLOT + 4, 2, 2));
+        assert_eq!(rig.machine.asked, MAPPED);
+        assert_eq!(rig.read(TABLE + 28, 4), Some(1), "masked as after reset");
+        route_entry(&mut rig);
+    }
+}
+
+#[test]
+fn a_reset_that_does_not_work_is_not_offered() {
+    let stuck = function(|f| {
+        f.capabilities = vec![capability(0x10, 0x60)];
+        f.express = Some(EXPRESS);
+    });
+    let config = Bytes::default();
+    config.put(NVME, 0x60, &[0x10, 0, 2, 0, 0, 0, 0, 0x10]);
+    let functions = AssignedFunctions::new(&config, &[&stuck], 1).unwrap();
+    let mut rig = Rig {
+        functions,
+        ..Rig::new()
+    };
+    assert_eq!(rig.read(SLOT + 0x64, 4), Some(0));
+    assert!(rig.write(SLOT + 0x68, 2, 0x8000));
+    assert_eq!(rig.machine.asked, []);
+}
+
+#[test]
+fn a_sleeping_function_shows_nothing_and_comes_back_as_it_was() {
+    let mut rig = Rig::new();
+    route_entry(&mut rig);
+    assert!(rig.write(SLOT + 0xa4, 2, 3));
+    let mut expected = Vec::from(UNMAPPED);
+    expected.extend([Asked::Unroute(ENTRY), Asked::Power(PowerState::D3hot)]);
+    assert_eq!(rig.machine.asked, expected);
+    rig.machine.asked.clear();
+    assert_eq!(rig.read(SLOT + 0xa4, 2), Some(3));
+    all_read_as_ones(&mut rig);
+    // Decoding and MSI-X can be changed in configuration space; it shows on the way back.
+    assert!(rig.write(SLOT + 4, 2, 0));
+    assert!(rig.write(SLOT + 4, 2, 2));
+    assert!(rig.write(SLOT + 0x42, 2, 0));
+    assert!(rig.write(SLOT + 0x42, 2, 0x8000));
+    all_read_as_ones(&mut rig);
+    assert!(rig.write(SLOT + 0xa4, 2, 0));
+    let mut expected = vec![Asked::Power(PowerState::D0)];
+    expected.extend(MAPPED);
+    expected.extend([Asked::Enable(Messages::MsiX, true), Asked::Route(ENTRY, ROUTE)]);
+    assert_eq!(rig.machine.asked, expected);
+    assert_eq!(rig.read(SLOT + 0xa4, 2), Some(0));
+}
+
+#[test]
+fn a_function_that_loses_its_state_on_the_way_back_is_as_after_a_reset() {
+    let mut rig = Rig::new();
+    rig.machine.loses = true;
+    route_entry(&mut rig);
+    assert!(rig.write(SLOT + 0xa4, 2, 3));
+    rig.machine.asked.clear();
+    assert!(rig.write(SLOT + 0xa4, 2, 0));
+    let expected = [Asked::Power(PowerState::D0), Asked::Enable(Messages::MsiX, false)];
+    assert_eq!(rig.machine.asked, expected);
+    rig.machine.asked.clear();
     assert_eq!(
-        mapped,
-        [
-            (0xc000_0000, 0xfe00_0000, 0x2000),
-            (0xc000_3000, 0xfe00_3000, 0x1000)
-        ]
+        (rig.read(SLOT + 0xa4, 2), rig.read(SLOT + 0x42, 2)),
+        (Some(0), Some(3))
     );
+    rig.write(SLOT + 4, 2, 0);
+    all_read_as_ones(&mut rig);
+}
+
+#[test]
+fn a_function_that_does_not_sleep_stays_awake() {
+    let mut rig = Rig::new();
+    route_entry(&mut rig);
+    rig.machine.fault = Some(Fault::Rejected);
+    assert!(rig.write(SLOT + 0xa4, 2, 3));
+    assert_eq!(rig.read(SLOT + 0xa4, 2), Some(0));
+    assert_eq!(rig.machine.asked.last(), Some(&Asked::Route(ENTRY, ROUTE)));
+    assert_eq!(rig.read(TABLE + 24, 4), Some(0x51));
+}
+
+#[test]
+fn interrupts_work_again_after_a_reset_that_nobody_announced() {
+    let mut rig = Rig::new();
+    route_entry(&mut rig);
+    rig.machine.config.put(NVME, 4, &[0]);
+    assert!(rig.write(SLOT + 4, 2, 2));
+    let enable = Asked::Enable(Messages::MsiX, true);
+    let expected = [
+        Asked::Unroute(ENTRY),
+        Asked::Restore,
+        enable,
+        Asked::Route(ENTRY, ROUTE),
+    ];
+    assert_eq!(rig.machine.asked, expected);
 }
 
 #[test]
@@ -281,15 +510,7 @@ fn msi_is_routed_masked_and_turned_off() {
 #[test]
 fn nothing_is_where_nothing_was_put() {
     let mut rig = Rig::new();
-    for nothing in [
-        0,
-        0xc000_1fff,
-        0xc000_3000,
-        0xc000_4100,
-        0xc000_5000,
-        ECAM + ECAM_SIZE,
-        u64::MAX,
-    ] {
+    for nothing in [0, 0xc000_4100, 0xc000_5000, ECAM + ECAM_SIZE, u64::MAX] {
         assert!(
             !rig.functions.with(&mut rig.machine).has(GuestPhys(nothing)),
             "{nothing:#x}"

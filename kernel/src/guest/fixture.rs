@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use vfio_core::pci::config::Capability;
 use vfio_core::pci::{Bdf, PortKind, ResetMethods};
 
-pub(super) const NVME: Bdf = Bdf::new(0, 1, 0, 0);
+pub(crate) const NVME: Bdf = Bdf::new(0, 1, 0, 0);
 
 /// A function without anything, changed by `set_up`.
-pub(super) fn function(set_up: impl FnOnce(&mut Function)) -> Function {
+pub(crate) fn function(set_up: impl FnOnce(&mut Function)) -> Function {
     let mut function = Function {
         bdf: NVME,
         vendor: 0x1b36,
@@ -41,7 +41,7 @@ pub(super) fn function(set_up: impl FnOnce(&mut Function)) -> Function {
     function
 }
 
-pub(super) fn bar32(index: u8, address: u64, size: u64) -> Bar {
+pub(crate) fn bar32(index: u8, address: u64, size: u64) -> Bar {
     let kind = BarKind::Memory {
         wide: false,
         prefetchable: false,
@@ -54,7 +54,7 @@ pub(super) fn bar32(index: u8, address: u64, size: u64) -> Bar {
     }
 }
 
-pub(super) fn bar64(index: u8, address: u64, size: u64) -> Bar {
+pub(crate) fn bar64(index: u8, address: u64, size: u64) -> Bar {
     let kind = BarKind::Memory {
         wide: true,
         prefetchable: false,
@@ -65,19 +65,19 @@ pub(super) fn bar64(index: u8, address: u64, size: u64) -> Bar {
     }
 }
 
-pub(super) fn capability(id: u8, offset: u16) -> Capability {
+pub(crate) fn capability(id: u8, offset: u16) -> Capability {
     Capability { id, offset }
 }
 
 /// Configuration space: bytes by function and offset, zero where nothing was written, and a log of writes.
 #[derive(Debug, Default)]
-pub(super) struct Bytes {
-    pub(super) bytes: RefCell<BTreeMap<(Bdf, u16), u8>>,
-    pub(super) writes: RefCell<Vec<(Bdf, u16, Width, u32)>>,
+pub(crate) struct Bytes {
+    pub(crate) bytes: RefCell<BTreeMap<(Bdf, u16), u8>>,
+    pub(crate) writes: RefCell<Vec<(Bdf, u16, Width, u32)>>,
 }
 
 impl Bytes {
-    pub(super) fn put(&self, bdf: Bdf, offset: u16, bytes: &[u8]) {
+    pub(crate) fn put(&self, bdf: Bdf, offset: u16, bytes: &[u8]) {
         for (at, byte) in (offset..).zip(bytes) {
             self.bytes.borrow_mut().insert((bdf, at), *byte);
         }

@@ -15,7 +15,7 @@ pub mod devices;
 pub mod dispatch;
 mod fault;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod layout;
 pub mod loader;
 mod memory;
@@ -25,6 +25,7 @@ pub mod paging;
 mod pci_bus;
 pub mod policy;
 pub mod rom;
+mod virtual_function;
 
 pub use backend::{DeviceBackend, Messages, NoRoute, Source};
 pub use console::{Console, MAX_LINE};

@@ -2,13 +2,21 @@
 //! their interrupts on the guest's CPU.
 #![expect(unsafe_code, reason = "accesses registers in BARs that the guest owns")]
 
+use super::backing::Backing;
 use crate::addr::HostPhys;
+use crate::assign::MachineAssigner;
 use crate::cpu::{CpuIndex, lapic};
+use crate::guest::layout::MemoryRegion;
 use crate::guest::msix::Route;
 use crate::guest::{DeviceBackend, Messages, NoRoute, Source};
 use crate::pci::{ConfigAccess, Width};
 use crate::survey::Table;
+use alloc::vec::Vec;
+use vfio_core::lease::{DeviceOps, Lease, ResetFailure};
 use vfio_core::pci::Bdf;
+use vfio_core::pci::device::PowerState;
+use vfio_core::set::Patience;
+use vfio_core::{DeviceId, Fault};
 
 /// Host vectors that stand for interrupts of devices: above the exceptions and the legacy vectors, below our own.
 const VECTORS: core::ops::Range<u8> = 0x30..0xf0;
@@ -28,11 +36,17 @@ impl Taken {
     }
 }
 
+/// What a guest holds.
+pub(super) type Leases = Vec<Lease<'static, MachineAssigner>>;
+
 /// The hardware side of one guest.
 pub(super) struct MachineBackend {
     table: Option<&'static Table>,
     cpu: CpuIndex,
     sources: [Option<Taken>; VECTORS.end as usize],
+    pub(super) backing: Backing,
+    /// Its cohorts, from their opening until the boot CPU closes them.
+    pub(super) leases: Leases,
 }
 
 /// Configuration space of a machine without an IOMMU, for guests without devices: nothing is there.
@@ -53,11 +67,13 @@ pub(super) fn config(table: Option<&'static Table>) -> &'static dyn ConfigAccess
 
 impl MachineBackend {
     /// The backend of a guest that runs on `cpu`.
-    pub(super) fn new(table: Option<&'static Table>, cpu: CpuIndex) -> Self {
+    pub(super) const fn new(table: Option<&'static Table>, cpu: CpuIndex, backing: Backing) -> Self {
         Self {
             table,
             cpu,
             sources: [None; VECTORS.end as usize],
+            backing,
+            leases: Vec::new(),
         }
     }
 
@@ -68,6 +84,14 @@ impl MachineBackend {
             .copied()
             .flatten()
             .map(|taken| taken.vector)
+    }
+
+    /// The lease of the cohort that `function` is in.
+    fn lease(&self, function: Bdf) -> Result<&Lease<'static, MachineAssigner>, Fault> {
+        let mut leases = self.leases.iter();
+        leases
+            .find(|lease| lease.devices().contains(&DeviceId::from(function)))
+            .ok_or(Fault::Unknown)
     }
 
     fn slot(&self, wanted: impl Fn(Option<Taken>) -> bool) -> Option<u8> {
@@ -160,5 +184,46 @@ impl DeviceBackend for MachineBackend {
                 *slot = None;
             }
         }
+    }
+
+    fn map(&mut self, region: MemoryRegion) {
+        if let Err(error) = self.backing.map_region(region) {
+            log::warn!("registers at {} are not mapped and trap: {error}", region.gpa);
+        }
+    }
+
+    /// The guest's only processor is the one that this runs on; it is flushed before it enters the guest again.
+    fn unmap(&mut self, region: MemoryRegion) {
+        if let Err(error) = self.backing.unmap_region(region) {
+            log::error!("registers at {} stay mapped: {error}", region.gpa);
+        }
+    }
+
+    fn reset(&mut self, function: Bdf) -> Result<(), Fault> {
+        let done = self
+            .lease(function)?
+            .reset_device(function.into(), Patience::NONE);
+        done.map_err(|failure| {
+            log::warn!("{failure}");
+            match failure {
+                ResetFailure::Failed(failure) => failure.fault,
+                ResetFailure::Busy(_) => Fault::Busy,
+                ResetFailure::NotMember(_) | ResetFailure::NoMethod(_) | ResetFailure::Refused(_) => {
+                    Fault::Unknown
+                }
+            }
+        })
+    }
+
+    fn set_power_state(&mut self, function: Bdf, state: PowerState) -> Result<bool, Fault> {
+        let lease = self.lease(function)?;
+        let assigner = self.table.ok_or(Fault::Unknown)?.platform();
+        assigner.set_power_state(function, state, lease.owner())
+    }
+
+    fn restore(&mut self, function: Bdf) -> Result<(), Fault> {
+        let lease = self.lease(function)?;
+        let assigner = self.table.ok_or(Fault::Unknown)?.platform();
+        assigner.restore_device(function.into(), lease.owner())
     }
 }

@@ -11,11 +11,13 @@ use core::ops::Range;
 /// A guest's nested page tables, which the processor walks as long as it runs.
 pub(super) struct Backing {
     pub(super) tables: NestedTables<HeapFrames>,
+    /// Something was unmapped that the processor may remember.
+    stale: bool,
 }
 
 impl Backing {
     pub(super) const fn new(tables: NestedTables<HeapFrames>) -> Self {
-        Self { tables }
+        Self { tables, stale: false }
     }
 
     /// Host physical address of the top table.
@@ -34,6 +36,29 @@ impl Backing {
             run.end = piece.end;
         }
         self.map(memory, run)
+    }
+
+    /// Maps `region`, which nothing is mapped in.
+    ///
+    /// # Errors
+    /// No memory for tables.
+    pub(super) fn map_region(&mut self, region: MemoryRegion) -> Result<(), MapError> {
+        self.tables
+            .map(region.gpa, region.hpa, region.size, region.rights)
+    }
+
+    /// Takes `region` back; the processor must be flushed before it enters the guest again.
+    ///
+    /// # Errors
+    /// It is not made of whole pages.
+    pub(super) fn unmap_region(&mut self, region: MemoryRegion) -> Result<(), MapError> {
+        self.stale = true;
+        self.tables.unmap(region.gpa, region.size)
+    }
+
+    /// Whether the processor must be flushed, once.
+    pub(super) const fn take_stale(&mut self) -> bool {
+        core::mem::replace(&mut self.stale, false)
     }
 
     /// Brings in the RAM that `fault` wants, if it does. Says whether that is so.

@@ -62,7 +62,6 @@ pub(super) struct Partition {
     pub(super) backend: MachineBackend,
     pub(super) ending: Ending,
     pub(super) started: u64,
-    pub(super) backing: Backing,
     entry_ticks: u64,
 }
 
@@ -88,7 +87,7 @@ impl Partition {
                 .collect(),
             None => Vec::new(),
         };
-        let assigned = AssignedFunctions::new(backend::config(table), &functions, 1)?;
+        let mut assigned = AssignedFunctions::new(backend::config(table), &functions, 1)?;
         steps::done("bus of the guest");
         if !config.devices.is_empty() {
             memory.wipe_all();
@@ -102,16 +101,14 @@ impl Partition {
         steps::done("loading");
         let mut backing = Backing::new(NestedTables::new(HeapFrames, features.page1g)?);
         backing.map_wiped(&memory)?;
-        for region in assigned.mapped() {
-            backing
-                .tables
-                .map(region.gpa, region.hpa, region.size, region.rights)?;
-        }
+        let root = backing.root();
+        let mut backend = MachineBackend::new(table, grant.cpu, backing);
+        assigned.show(&mut backend);
         steps::done("nested tables");
         let mut msrs = MsrPermissions::deny_all();
         direct_msrs().for_each(|msr| msrs.allow(msr));
         let ports = Arc::from(IoPermissions::deny_all());
-        let mut vcpu = SvmVcpu::new(backing.root(), ports, Arc::from(msrs), features.nrip_save);
+        let mut vcpu = SvmVcpu::new(root, ports, Arc::from(msrs), features.nrip_save);
         vcpu.reset(EntryState {
             eip: entry.eip,
             ebx: entry.ebx,
@@ -125,11 +122,10 @@ impl Partition {
             vcpu,
             platform: Platform::new(memory),
             functions: assigned,
-            backend: MachineBackend::new(table, grant.cpu),
+            backend,
             ending: Ending::None,
             started: 0,
             entry_ticks,
-            backing,
         }))
     }
 

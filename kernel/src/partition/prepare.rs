@@ -1,15 +1,18 @@
-//! Everything that can be refused, before anything is touched: resources, devices, images.
+//! Everything that can be refused, before anything is opened: resources, devices, images.
 
 use super::check::{Grant, grants};
 use super::plan::plans;
+use crate::assign;
+use crate::console;
 use crate::memory::regions::FreeMemory;
 use crate::start::Refused;
 use crate::survey::{self, Table};
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use cohort_abi::bundle::{Bundle, Config, Guest};
-use cohort_abi::report::Refusal;
-use vfio_core::cohort::OpenPlan;
+use cohort_abi::bundle::{Bundle, Config, Guest, Mode};
+use cohort_abi::report::{Record, Refusal};
+use vfio_core::DeviceId;
+use vfio_core::cohort::{CohortId, OpenPlan};
 
 /// A guest that nothing speaks against.
 #[derive(Debug)]
@@ -46,7 +49,20 @@ fn say(guest: &Guest, text: &impl ToString) {
     survey::say(&refusal);
 }
 
-/// Checks the whole configuration against the machine. Nothing is touched.
+/// Tries to bring `cohort` back if it is out of service, and says what came of it. Returns whether it was brought back.
+pub(super) fn repair(table: &Table, cohort: CohortId) -> bool {
+    let Some(repaired) = assign::repair(table, cohort) else {
+        return false;
+    };
+    let record = repaired.record(table);
+    log::warn!("{record}");
+    console::report(&Record::Repair(record));
+    repaired.result.is_ok()
+}
+
+/// Checks the whole configuration against the machine. Nothing is touched but, where guests are to run, those of their cohorts that
+/// are out of service: a repair is tried.
+
 ///
 /// # Errors
 /// [`Refused::Configuration`] after every problem was said.
@@ -65,6 +81,15 @@ pub fn prepare(
             }
         }
     });
+    let runs = granted.is_ok() && matches!(config.mode, Mode::Run | Mode::Bench);
+    if let Some(table) = table.filter(|_| runs) {
+        let devices = config.guests.iter().flat_map(|guest| &guest.devices);
+        for device in devices {
+            if let Some(cohort) = table.cohorts().cohort_of(DeviceId::from(*device)) {
+                repair(table, cohort.id());
+            }
+        }
+    }
     let planned = match table {
         Some(table) => plans(table, config).map_err(|refusals| refusals.iter().for_each(survey::say)),
         None => Ok(config.guests.iter().map(|_| None).collect()),

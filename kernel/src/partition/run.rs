@@ -1,7 +1,7 @@
 //! The boot CPU's part of a run: opens cohorts, hands partitions to their CPUs, watches, closes, and sums up.
 
 use super::faults::{self, Holding};
-use super::prepare::{Ready, Run};
+use super::prepare::{Ready, Run, repair};
 use super::{MAILBOXES, Partition};
 use crate::console;
 use crate::cpu::{clock, interrupts, lapic};
@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use cohort_abi::bundle::{Expect, Guest};
 use cohort_abi::report::{GuestEnd, Record, Refusal, Summary};
 use vfio_core::cohort::Cohort;
-use vfio_core::lease::{Domain, Lease};
+use vfio_core::lease::Domain;
 use vfio_core::{Owner, SetId};
 
 use crate::assign::MachineAssigner;
@@ -25,14 +25,11 @@ const LOOK_US: u64 = 500;
 /// How long a guest may take to leave after it was asked to, in milliseconds.
 const STOP_MS: u64 = 2000;
 
-type Leases = Vec<Lease<'static, MachineAssigner>>;
-
-/// What a guest holds while it lives.
+/// What a guest holds while it lives, beside what its partition does.
 struct Holds {
     guest: Guest,
     number: u32,
     cpu: usize,
-    leases: Leases,
     domain: Option<Domain<'static, MachineAssigner>>,
     sets: u32,
     done: bool,
@@ -87,9 +84,9 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
     for (hold, partition) in holds.iter_mut().zip(partitions) {
         log::info!("{} starts on CPU {}", hold.guest.name, hold.cpu);
         // A CPU that does not take its guest would be waited for without end.
-        if let Err(partition) = MAILBOXES.send(hold.cpu, partition) {
+        if let Err(mut partition) = MAILBOXES.send(hold.cpu, partition) {
             failures.push(alloc::format!("CPU {} is busy", hold.cpu));
-            finish(table, hold, &partition, &mut failures);
+            finish(table, hold, &mut partition, &mut failures);
         }
     }
     let started = clock::ticks();
@@ -104,12 +101,12 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
             faults::poll(table, &holdings, nanoseconds(now));
         }
         for hold in holds.iter_mut().filter(|hold| !hold.done) {
-            if let Some(partition) = MAILBOXES.collect(hold.cpu) {
+            if let Some(mut partition) = MAILBOXES.collect(hold.cpu) {
                 if let Some(table) = table {
                     faults::poll(table, &holdings, nanoseconds(now));
                 }
                 starts.push((hold.guest.name.clone(), partition.start_ticks()));
-                finish(table, hold, &partition, &mut failures);
+                finish(table, hold, &mut partition, &mut failures);
             }
         }
         match stopping {
@@ -155,14 +152,14 @@ fn open(
     entry_ticks: u64,
 ) -> Result<(Holds, Holding, Box<Partition>), String> {
     let owner = Owner::Guest(ready.number);
-    let partition =
+    let mut partition =
         Partition::build(&ready, table, features, entry_ticks).map_err(|error| error.to_string())?;
-    let (mut leases, mut domain, mut sets) = (Vec::new(), None, 0);
+    let (mut domain, mut sets) = (None, 0);
     if let (Some(table), Some(plan)) = (table, &ready.plan) {
         let made = table
             .domain(owner, partition.dma_regions())
             .map_err(|error| error.to_string())?;
-        leases = table.open(plan, &made).map_err(|error| error.to_string())?;
+        partition.backend.leases = table.open(plan, &made).map_err(|error| error.to_string())?;
         domain = Some(made);
         let ids = plan
             .cohorts()
@@ -188,7 +185,6 @@ fn open(
             guest: ready.guest,
             number: ready.number,
             cpu,
-            leases,
             domain,
             sets,
             done: false,
@@ -202,15 +198,18 @@ fn open(
 fn finish(
     table: Option<&'static Table>,
     hold: &mut Holds,
-    partition: &Partition,
+    partition: &mut Partition,
     failures: &mut Vec<String>,
 ) {
     hold.done = true;
     let name = &hold.guest.name;
     let (success, how) = partition.ending();
     let mut closed = true;
-    for lease in hold.leases.drain(..).rev() {
-        if let Err(failure) = lease.close() {
+    for lease in partition.backend.leases.drain(..).rev() {
+        let cohort = lease.cohort();
+        let Err(failure) = lease.close() else { continue };
+        // What did not work at once may work from above, or when it is quiet: the next owner should not have to ask.
+        if !table.is_some_and(|table| repair(table, cohort)) {
             closed = false;
             failures.push(alloc::format!(
                 "a cohort of {name} is out of service: {}",

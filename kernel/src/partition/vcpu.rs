@@ -57,7 +57,6 @@ pub(super) fn step(cpu: CpuIndex, partition: &mut Partition, armed: &mut Option<
         platform,
         functions,
         backend,
-        backing,
         ..
     } = partition;
     while let Some(vector) = interrupts::take(cpu) {
@@ -74,9 +73,12 @@ pub(super) fn step(cpu: CpuIndex, partition: &mut Partition, armed: &mut Option<
         arm(deadline, clock::ticks());
         *armed = deadline;
     }
+    if backend.backing.take_stale() {
+        vcpu.flush();
+    }
     let exit = vcpu.run();
     if let Exit::NestedFault(fault) = exit {
-        match backing.bring_in(platform.memory(), fault) {
+        match backend.backing.bring_in(platform.memory(), fault) {
             Ok(false) => {}
             Ok(true) => {
                 platform.count(exit.kind());

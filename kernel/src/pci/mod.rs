@@ -3,9 +3,11 @@
 //! Finding functions, decoding and resetting them is `vfio-core`'s part.
 
 mod ecam;
+mod quirks;
 mod resources;
 
 pub use ecam::{Ecam, EcamError};
+pub use quirks::apply_quirks;
 pub use resources::{Other, Overlap, overlaps};
 pub use vfio_core::pci::config::{
     Bar, BarKind, ConfigAccess, Function, MmioAccess, MsiX, Registers, Scan, SegmentWindow, TableLocation,

@@ -183,6 +183,26 @@ impl<F: FrameSource> NestedTables<F> {
         Ok(())
     }
 
+    /// Takes back what [`map`](Self::map) mapped of `size` bytes at `gpa`, where the same call mapped all of it. Processors may
+    /// remember it until they are flushed.
+    ///
+    /// # Errors
+    /// [`MapError::Alignment`]; nothing is taken back.
+    pub fn unmap(&mut self, gpa: GuestPhys, size: u64) -> Result<(), MapError> {
+        let end = gpa.0.checked_add(size).filter(|end| *end <= 1 << ADDRESS_BITS);
+        match end.filter(|end| (gpa.0 | end).is_multiple_of(PAGE)) {
+            Some(end) => {
+                self.clear(gpa.0, end);
+                Ok(())
+            }
+            None => Err(MapError::Alignment {
+                gpa,
+                hpa: HostPhys(0),
+                size,
+            }),
+        }
+    }
+
     /// What stands behind `gpa`, if anything.
     #[must_use]
     pub fn translate(&self, gpa: GuestPhys) -> Option<Translation> {

@@ -168,3 +168,45 @@ proptest! {
         prop_assert!(pool.0.borrow().frames.is_empty());
     }
 }
+
+#[test]
+fn what_is_unmapped_is_gone_and_can_be_mapped_again_and_nothing_else_changes() {
+    let pool = Fake::new(100);
+    let mut tables = NestedTables::new(pool.clone(), true).unwrap();
+    let (ram, bar) = (GuestPhys(0), GuestPhys(0xc000_0000));
+    tables
+        .map(ram, HostPhys(0x4000_0000), 2 << 20, Rights::RAM)
+        .unwrap();
+    tables
+        .map(bar, HostPhys(0xfe00_0000), 0x2000, Rights::DEVICE)
+        .unwrap();
+    let next = GuestPhys(bar.0 + 0x3000);
+    tables
+        .map(next, HostPhys(0xfe00_3000), 0x1000, Rights::DEVICE)
+        .unwrap();
+    let frames = pool.0.borrow().frames.len();
+    for _ in 0..3 {
+        tables.unmap(bar, 0x2000).unwrap();
+        assert_eq!(walk(&pool, tables.root(), bar.0), None);
+        assert_eq!(walk(&pool, tables.root(), bar.0 + 0x1fff), None);
+        tables.unmap(bar, 0x2000).unwrap();
+        assert!(tables.translate(ram).is_some() && tables.translate(next).is_some());
+        tables
+            .map(bar, HostPhys(0xfe00_0000), 0x2000, Rights::DEVICE)
+            .unwrap();
+        let found = walk(&pool, tables.root(), bar.0 + 0x1008);
+        assert_eq!(found, Some((0xfe00_1008, true, false)));
+    }
+    assert_eq!(
+        pool.0.borrow().frames.len(),
+        frames,
+        "tables stay for the next mapping"
+    );
+    for (gpa, size) in [(bar.0, 0x800), (bar.0 + 8, 0x1000), (u64::MAX - 0xfff, 0x2000)] {
+        assert!(matches!(
+            tables.unmap(GuestPhys(gpa), size),
+            Err(MapError::Alignment { .. })
+        ));
+    }
+    assert!(tables.translate(bar).is_some());
+}

@@ -5,6 +5,7 @@
 //! | `sectors` | how many sectors of each range of [`cohort_abi::disk`] to use | all |
 //! | `seed` | the seed that the disk must bear | what its first sector says |
 //! | `rounds` | how often to read and verify everything again after the first time | 1 |
+//! | `resets` | function level resets in the middle of the work, every other one while it reads | 0 |
 //! | `pause` | milliseconds of sleep before each round | 100 |
 //!
 //! More rounds keep this guest alive while others misbehave; its memory is watched until the end.
@@ -80,6 +81,19 @@ pub fn run(machine: &Machine) -> Result<(), Failure> {
         verify(&mut disk, wait, Kind::Supplied, &task.supplied, seed)?;
     }
     write(&mut disk, &task)?;
+    for round in 0..cmdline.number("resets")?.unwrap_or(0) {
+        disk.nap()?;
+        check(&mut disk, Wait::Interrupt, Kind::Written, &task.written, seed)?;
+        let busy = round % 2 == 0;
+        disk = disk.reset_function(busy, DISK_VECTOR, task.written.end.max(task.supplied.end))?;
+        let how = if busy {
+            "while it read"
+        } else {
+            "while it was idle"
+        };
+        println!("slept, was reset {how}, and started again");
+        check(&mut disk, Wait::Interrupt, Kind::Supplied, &task.supplied, seed)?;
+    }
     for wait in [Wait::Interrupt, Wait::Polling] {
         verify(&mut disk, wait, Kind::Written, &task.written, seed)?;
     }

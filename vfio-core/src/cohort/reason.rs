@@ -14,6 +14,9 @@ pub enum NotAssignable {
     /// No IOMMU translates for it.
     #[error("no IOMMU translates its accesses")]
     NoIommu,
+    /// It is on the list of devices that get out ([`Quirk::DENIED`](crate::pci::quirk::Quirk::DENIED)).
+    #[error("devices of its kind are known to get past what should hold them")]
+    Denied,
     /// The hypervisor itself works with it.
     #[error("the hypervisor uses it")]
     UsedByHypervisor,

@@ -3,6 +3,8 @@
 //! After Linux's `drivers/pci/quirks.c` and `drivers/vfio/pci`, which know them from reports. A row is no proof: it says that
 //! somebody met a device that behaved so.
 
+use super::config::Function;
+use super::reset::ResetQuirks;
 use crate::clock::MILLISECOND;
 use bitflags::bitflags;
 
@@ -38,6 +40,37 @@ pub struct Quirks {
     pub flags: Quirk,
     /// Nanoseconds to wait after a function level reset, beyond what the specification asks for.
     pub after_flr: u64,
+}
+
+impl Quirks {
+    /// What is known of `function`.
+    #[must_use]
+    pub fn of(function: &Function) -> Self {
+        quirks(function.vendor, function.device, function.class)
+    }
+
+    /// What that says of its resets, for [`ResetHooks::quirks`](super::reset::ResetHooks::quirks). One that needs a reset of its own
+    /// kind has no other but that of its bus.
+    #[must_use]
+    pub fn resets(&self) -> ResetQuirks {
+        let own = ResetQuirks::NO_FLR | ResetQuirks::NO_PM;
+        [
+            (Quirk::NO_FLR, ResetQuirks::NO_FLR),
+            (Quirk::NO_PM_RESET, ResetQuirks::NO_PM),
+            (Quirk::NO_BUS_RESET, ResetQuirks::NO_BUS),
+            (Quirk::DISABLE_BEFORE_FLR, ResetQuirks::DISABLE_BEFORE_FLR),
+            (Quirk::OWN_RESET, own),
+        ]
+        .into_iter()
+        .filter(|(flag, _)| self.flags.contains(*flag))
+        .fold(ResetQuirks::empty(), |sum, (_, reset)| sum | reset)
+    }
+
+    /// Whether its INTx cannot be used, whatever it says.
+    #[must_use]
+    pub const fn intx_is_broken(&self) -> bool {
+        self.flags.intersects(Quirk::BROKEN_INTX.union(Quirk::NO_PIN))
+    }
 }
 
 /// A row: devices from `first` to `last` of `vendor`, of any class or of those whose upper 16 bits are given.
@@ -176,6 +209,26 @@ mod tests {
         }
         assert_eq!(quirks(INTEL, 0x0953, 0x01_0802).after_flr, 250 * MILLISECOND);
         assert_eq!(quirks(0x1b36, 0x0010, 0x01_0802), Quirks::default());
+    }
+
+    #[test]
+    fn what_forbids_resets_leaves_the_others() {
+        use crate::pci::ResetMethods as M;
+        let left = |flags| Quirks { flags, after_flr: 0 }.resets().usable(M::all());
+        assert_eq!(left(Quirk::BROKEN_INTX | Quirk::DENIED), M::all());
+        assert_eq!(left(Quirk::NO_FLR), M::PM | M::BUS | M::SLOT);
+        assert_eq!(left(Quirk::NO_PM_RESET), M::all() - M::PM);
+        assert_eq!(left(Quirk::NO_BUS_RESET), M::FLR | M::AF_FLR | M::PM);
+        assert_eq!(left(Quirk::OWN_RESET), M::BUS | M::SLOT);
+        let disable = quirks(0x144d, 0xa804, 0x01_0802).resets();
+        assert_eq!(disable, ResetQuirks::DISABLE_BEFORE_FLR);
+        assert_eq!(disable.usable(M::all()), M::all());
+        assert!(quirks(INTEL, 0x1563, 0x02_0000).intx_is_broken());
+        assert!(quirks(INTEL, 0x270c, 0x02_0000).intx_is_broken());
+        assert!(
+            !quirks(0x1425, 0x0030, 0x02_0000).intx_is_broken(),
+            "only its mask is"
+        );
     }
 
     #[test]

@@ -109,6 +109,11 @@ pub(crate) struct Fixture {
 impl Fixture {
     /// As firmware may leave it: every endpoint masters the bus and sends interrupts.
     pub(crate) fn new() -> Self {
+        Self::with(|nvme| nvme)
+    }
+
+    /// The same with another NVMe controller.
+    pub(crate) fn with(change: impl FnOnce(Model) -> Model) -> Self {
         let nvme = Model::endpoint()
             .bar(0, 4, 0x4000, 0xfe60_0000)
             .express(0, 1 << 28)
@@ -116,6 +121,7 @@ impl Fixture {
             .capability(0x05, &[0; 8])
             .writable(MSIX, 0xc000_0000)
             .writable(MSI, 0x0071_0000);
+        let nvme = change(nvme);
         let function = || Model::endpoint().multi_function().express(0, 0);
         let port = |secondary, subordinate| Model::bridge(Some(4), secondary, subordinate).acs(0x1f);
         let machine = Machine::new([

@@ -2,6 +2,7 @@
 
 mod cohorts;
 pub(crate) mod fixture;
+mod owner;
 
 use crate::pci::{ConfigAccess, Width};
 use fixture::{ALIAS, Fixture, LEGACY, MSI, NVME, PENDING, VECTORS, bdf, id, region};

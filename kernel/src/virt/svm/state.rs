@@ -133,6 +133,11 @@ impl SvmVcpu {
         self.gprs.set(Gpr::Rbx, u64::from(entry.ebx));
     }
 
+    /// Forgets what the processor remembers of nested paging, at the next entry.
+    pub const fn flush(&mut self) {
+        self.vmcb.tlb_control = TLB_FLUSH_ALL;
+    }
+
     /// What VMRUN needs before an entry.
     #[cfg_attr(
         not(target_os = "none"),

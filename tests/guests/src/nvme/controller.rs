@@ -141,6 +141,44 @@ impl Controller {
         Ok(())
     }
 
+    /// Takes the controller away by function level reset, while it reads if `busy`, and starts it again from nothing.
+    ///
+    /// # Errors
+    /// It has no such reset, answers in a state that no reset leaves, or does not start again.
+    pub fn reset_function(mut self, busy: bool, vector: u8, needed: u64) -> Result<Self, NvmeError> {
+        let function = self.function;
+        if busy {
+            self.begin(Wait::Interrupt, spec::READ, 0, self.most)?;
+            self.begin(Wait::Polling, spec::READ, 0, self.most)?;
+        }
+        if !function.reset() {
+            return Err(NvmeError::NoReset);
+        }
+        let silent = self.registers.read32(spec::VS) == u32::MAX;
+        function.enable();
+        let status = self.registers.read32(spec::CC);
+        if !silent || function.decodes() && Cc::from_bits(status).en() || !self.msix.is_off() {
+            return Err(NvmeError::NotReset(status));
+        }
+        Self::start(function, vector, needed)
+    }
+
+    /// Lets the function sleep in D3hot, and hides its registers by turning decoding off; it goes on as before.
+    ///
+    /// # Errors
+    /// It does not sleep, its registers answer while they must not, or it has forgotten what it was doing.
+    pub fn nap(&self) -> Result<(), NvmeError> {
+        let before = self.registers.read32(spec::CC);
+        let hidden = self.function.without_memory(|| self.registers.read32(spec::CC));
+        if !self.function.nap() || hidden != u32::MAX {
+            return Err(NvmeError::NoSleep(hidden));
+        }
+        match self.registers.read32(spec::CC) {
+            after if after == before => Ok(()),
+            after => Err(NvmeError::NoSleep(after)),
+        }
+    }
+
     fn reset(&self) -> Result<(), NvmeError> {
         let registers = &self.registers;
         registers.write32(spec::CC, Cc::new().into_bits());
@@ -241,6 +279,19 @@ impl Controller {
     }
 
     fn transfer(&mut self, wait: Wait, opcode: u8, first: u64, len: usize) -> Result<(), NvmeError> {
+        let command = self.describe(opcode, first, len)?;
+        self.run(wait, &command)
+    }
+
+    /// The same, without waiting for its end.
+    fn begin(&mut self, wait: Wait, opcode: u8, first: u64, len: usize) -> Result<(), NvmeError> {
+        let command = self.describe(opcode, first, len)?;
+        let registers = self.registers;
+        self.pair(wait).submit(&registers, &command);
+        Ok(())
+    }
+
+    fn describe(&self, opcode: u8, first: u64, len: usize) -> Result<Command, NvmeError> {
         let blocks = len / SECTOR;
         if !len.is_multiple_of(SECTOR) || len > self.most || blocks == 0 {
             return Err(NvmeError::Transfer(len));
@@ -251,21 +302,24 @@ impl Controller {
         for (at, page) in (0..).step_by(8).zip(pages.iter().take_while(|page| **page != 0)) {
             self.list.write(at, &page.to_le_bytes());
         }
-        let command = Command {
+        Ok(Command {
             opcode,
             namespace: NAMESPACE,
             prp1: prp.first,
             prp2: prp.second,
             dwords: [first as u32, (first >> 32) as u32, blocks as u32 - 1],
-        };
-        self.run(wait, &command)
+        })
     }
 
     fn run(&mut self, wait: Wait, command: &Command) -> Result<(), NvmeError> {
-        let pair = match wait {
+        let registers = self.registers;
+        self.pair(wait).run(&registers, command).map(drop)
+    }
+
+    const fn pair(&mut self, wait: Wait) -> &mut QueuePair {
+        match wait {
             Wait::Polling => &mut self.polled,
             Wait::Interrupt => &mut self.interrupting,
-        };
-        pair.run(&self.registers, command).map(drop)
+        }
     }
 }

@@ -67,6 +67,19 @@ pub enum NvmeError {
     /// A transfer is longer than controller or driver can do, or empty.
     #[error("a transfer of {0} bytes cannot be described, or is beyond the controller's limit")]
     Transfer(usize),
+    /// It has no function level reset.
+    #[error("the controller has no function level reset")]
+    NoReset,
+    /// It was not reset, or answers although nothing decodes.
+    #[error(
+        "the controller was not reset (configuration {0:#x}), or shows its registers while nothing decodes"
+    )]
+    NotReset(u32),
+    /// It does not sleep, or does not come back as it was.
+    #[error(
+        "the controller does not sleep and come back, or its registers are shown while nothing decodes ({0:#x})"
+    )]
+    NoSleep(u32),
     /// Its registers.
     #[error(transparent)]
     Bar(#[from] BarError),

@@ -50,16 +50,21 @@ impl QueuePair {
         }
     }
 
-    /// Submits `command` and waits for its completion; gives the completion's first dword.
-    pub(super) fn run(&mut self, registers: &Mmio, command: &Command) -> Result<u32, NvmeError> {
-        let before = self.vector.map(interrupts::count);
+    /// Submits `command`; gives its identifier.
+    pub(super) fn submit(&mut self, registers: &Mmio, command: &Command) -> u16 {
         let id = self.next_command;
         self.next_command = (id + 1) % 0x1000;
         self.submissions
             .write(usize::from(self.tail) * SUBMISSION, &command.encode(id));
         self.tail = (self.tail + 1) % ENTRIES;
         registers.write32(self.doorbell, u32::from(self.tail));
+        id
+    }
 
+    /// Submits `command` and waits for its completion; gives the completion's first dword.
+    pub(super) fn run(&mut self, registers: &Mmio, command: &Command) -> Result<u32, NvmeError> {
+        let before = self.vector.map(interrupts::count);
+        let id = self.submit(registers, command);
         let (queue, opcode) = (self.id, command.opcode);
         let timeout = NvmeError::Timeout {
             opcode,

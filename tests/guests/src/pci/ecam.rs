@@ -5,6 +5,7 @@ use core::fmt;
 use core::ops::RangeInclusive;
 
 use crate::rt::mmio::Mmio;
+use crate::rt::time;
 
 /// Bytes of a function's configuration space.
 const FUNCTION: usize = 4096;
@@ -24,6 +25,21 @@ const BUS_MASTER: u16 = 1 << 2;
 const INTX_OFF: u16 = 1 << 10;
 const HAS_CAPABILITIES: u16 = 1 << 4;
 const MULTI_FUNCTION: u8 = 1 << 7;
+
+/// Id of the PCI Express capability, registers and bits of it (section 7.5.3).
+const EXPRESS: u8 = 0x10;
+const DEVICE_CAPABILITIES: usize = 4;
+const CAN_RESET: u32 = 1 << 28;
+const DEVICE_CONTROL: usize = 8;
+const RESET: u16 = 1 << 15;
+/// How long a function may not answer after a reset, in ms.
+const RESET_TIME: u32 = 100;
+/// Id of the power management capability, register and bits of it (section 7.5.2).
+const POWER: u8 = 1;
+const POWER_CONTROL: usize = 4;
+const D3HOT: u16 = 3;
+/// How long a change of power state may take, in ms.
+const POWER_TIME: u32 = 10;
 
 /// Capabilities fit into 192 bytes at 4 each: a longer list goes in circles.
 const MOST_CAPABILITIES: usize = 48;
@@ -140,12 +156,50 @@ impl Function {
     }
 
     /// Runs `work` while the function decodes no memory.
-    pub(super) fn without_memory<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn without_memory<T>(&self, work: impl FnOnce() -> T) -> T {
         let command = self.command();
         self.set_command(command & !MEMORY);
         let result = work();
         self.set_command(command);
         result
+    }
+
+    /// Resets the function by function level reset (PCI Express 6.0, section 6.6.2). Afterwards it is as after power on, but its BARs
+    /// are where they were: this machine has nobody else to assign them. `false` if it has no such reset.
+    #[must_use]
+    pub fn reset(&self) -> bool {
+        let Some(express) = self.capability(EXPRESS) else {
+            return false;
+        };
+        if self.config.read32(express + DEVICE_CAPABILITIES) & CAN_RESET == 0 {
+            return false;
+        }
+        let control = self.config.read16(express + DEVICE_CONTROL);
+        self.config.write16(express + DEVICE_CONTROL, control | RESET);
+        time::sleep(RESET_TIME);
+        true
+    }
+
+    /// Sleeps in D3hot and wakes up again. `false` if it has no power management, or does not obey.
+    #[must_use]
+    pub fn nap(&self) -> bool {
+        let Some(control) = self.capability(POWER).map(|power| power + POWER_CONTROL) else {
+            return false;
+        };
+        let to = |state: u16| {
+            let others = self.config.read16(control) & !D3HOT;
+            self.config.write16(control, others | state);
+            time::sleep(POWER_TIME);
+            self.config.read16(control) & D3HOT == state
+        };
+        let slept = to(D3HOT);
+        to(0) && slept
+    }
+
+    /// Whether the function answers accesses to its memory.
+    #[must_use]
+    pub fn decodes(&self) -> bool {
+        self.command() & MEMORY != 0
     }
 
     /// Offset of the capability `id`; the walk is bounded.

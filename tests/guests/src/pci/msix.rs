@@ -103,6 +103,12 @@ impl MsiX {
         Ok(())
     }
 
+    /// Whether delivery is off.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.function.config.read16(self.control) & ENABLE == 0
+    }
+
     /// Turns delivery off.
     pub fn disable(&self) {
         let word = self.function.config.read16(self.control);

@@ -4,7 +4,7 @@ use super::{Held, Intx, Line};
 use crate::device::{IrqAction, IrqError, IrqFlags, IrqInfo, IrqRange, IrqRequest};
 use crate::fault::Fault;
 use crate::pci::config::Function;
-use crate::pci::quirk::{Quirk, quirks};
+use crate::pci::quirk::Quirks;
 use alloc::vec::Vec;
 
 /// Indices of a PCI function's interrupts.
@@ -106,9 +106,7 @@ impl Irqs {
     /// the device cannot hold it back. `grows` says whether MSI-X vectors can be added while some are in use.
     #[must_use]
     pub fn new(function: &Function, line: bool, grows: bool) -> Self {
-        let broken = quirks(function.vendor, function.device, function.class)
-            .flags
-            .intersects(Quirk::BROKEN_INTX | Quirk::NO_PIN);
+        let broken = Quirks::of(function).intx_is_broken();
         Self {
             intx: (line && !broken && function.interrupt_pin != 0).into(),
             msi: function.msi.map_or(0, |found| found.vectors.into()),

@@ -1,5 +1,6 @@
 //! What a write to configuration space asks for beyond configuration space, and why an access was not made.
 
+use crate::pci::device::PowerState;
 use crate::pci::irq::MsiRegisters;
 use arrayvec::ArrayVec;
 
@@ -49,32 +50,6 @@ pub enum Effect {
 
 /// The effects of one write; a write touches one register, so there are few.
 pub type Effects = ArrayVec<Effect, 12>;
-
-/// A power state (PCI Bus Power Management 1.2, section 3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PowerState {
-    /// On.
-    D0,
-    /// Light sleep.
-    D1,
-    /// Deeper sleep.
-    D2,
-    /// Off, with configuration space answering.
-    D3Hot,
-}
-
-impl PowerState {
-    /// The state with these two bits.
-    #[must_use]
-    pub const fn from_bits(bits: u16) -> Self {
-        match bits & 3 {
-            0 => Self::D0,
-            1 => Self::D1,
-            2 => Self::D2,
-            _ => Self::D3Hot,
-        }
-    }
-}
 
 /// An access to vital product data, four bytes at a multiple of four (PCI Express 7.9.18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,8 +35,9 @@ mod table;
 mod tests;
 mod trap;
 
+pub use crate::pci::device::PowerState;
 pub use bars::{BarPolicy, ROM, SHADOW_ROM_SIZE, VirtualBar, Windows};
 pub use build::{Offer, Options};
-pub use effect::{ConfigError, Effect, Effects, PowerState, VpdAccess};
+pub use effect::{ConfigError, Effect, Effects, VpdAccess};
 pub use rom::find_rom;
 pub use space::VirtualConfig;

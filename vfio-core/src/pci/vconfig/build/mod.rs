@@ -11,7 +11,7 @@ use super::row::Trap;
 use super::space::VirtualConfig;
 use super::{backdoor, table};
 use crate::pci::config::{ConfigAccess, Function, Registers};
-use crate::pci::quirk::{Quirk, quirks};
+use crate::pci::quirk::Quirks;
 use crate::pci::spec::{Command, MULTI_FUNCTION, header};
 use alloc::vec::Vec;
 use arrayvec::ArrayVec;
@@ -135,9 +135,7 @@ impl<C: ConfigAccess + ?Sized> Builder<'_, C> {
             0
         };
         self.fix(header::HEADER_TYPE, 0xff, kind.into());
-        let no_line = quirks(function.vendor, function.device, function.class)
-            .flags
-            .intersects(Quirk::BROKEN_INTX | Quirk::NO_PIN);
+        let no_line = Quirks::of(function).intx_is_broken();
         if self.options.offer.contains(Offer::LINE) && !self.options.virtual_function && !no_line {
             self.rows(0, CONVENTIONAL, table::INTX_STATUS);
             self.fix(header::INTERRUPT_PIN, 0xff, function.interrupt_pin.into());

@@ -145,10 +145,10 @@ fn power_states_are_asked_for_and_pme_does_not_exist() {
     assert_eq!(space.get(&fake, at::PM + 4), 0x0040_0008, "no PME, no data");
     assert_eq!(
         space.set16(&fake, at::PM + 4, 0x8103),
-        [Effect::Power(PowerState::D3Hot)]
+        [Effect::Power(PowerState::D3hot)]
     );
     assert_eq!(space.get(&fake, at::PM + 4) & 3, 0, "not yet");
-    space.set_power_state(PowerState::D3Hot);
+    space.set_power_state(PowerState::D3hot);
     assert_eq!(space.get(&fake, at::PM + 4) & 3, 3);
     assert_eq!(space.set16(&fake, at::PM + 4, 3), []);
     assert_eq!(space.set16(&fake, at::PM + 6, 0xffff), []);
@@ -165,7 +165,7 @@ fn d1_is_for_those_that_have_it() {
     assert_eq!(space.set16(&fake, at::PM + 4, 2), []);
     assert_eq!(
         space.set16(&fake, at::PM + 4, 3),
-        [Effect::Power(PowerState::D3Hot)]
+        [Effect::Power(PowerState::D3hot)]
     );
 }
 
@@ -475,7 +475,7 @@ fn a_reset_leaves_the_guest_what_it_had_at_first() {
     space.set16(&fake, at::MSIX + 2, 0x8000);
     space.set32(&fake, at::MSI + 4, 0xfee0_0000);
     space.set32(&fake, header::BAR0, u32::MAX);
-    space.set_power_state(PowerState::D3Hot);
+    space.set_power_state(PowerState::D3hot);
     assert_ne!(
         before,
         (0..0x400)
