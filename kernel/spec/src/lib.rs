@@ -7,6 +7,8 @@
 #![no_std]
 
 pub mod acpi;
+pub mod dmar;
+pub mod ivrs;
 pub mod lapic;
 pub mod msr;
 pub mod page_table;
