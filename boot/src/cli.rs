@@ -15,7 +15,7 @@ use cohort_abi::report::{Figure, figure};
 use crate::config::{self, Plan, Refused, Source};
 use crate::qemu::process;
 use crate::session::{Options, Outcome, Session};
-use crate::{bench, image, summary, verdict};
+use crate::{acpi, bench, image, summary, verdict};
 
 /// Runs the Cohort hypervisor in QEMU, and explains its machines and configurations.
 #[derive(Debug, Parser)]
@@ -32,7 +32,9 @@ enum Command {
     /// Boot the machine and run its guests (also without a command)
     Run(Target),
     /// Check a configuration on the host, then ask the hypervisor; no guest runs
-    Check(Target),
+    ///
+    /// With --acpi it is firmware's tables that are checked, and no machine is made
+    Check(Check),
     /// Print the machine's device sets, isolation groups and cohorts, and why each member is in
     Sets(Target),
     /// Measure, with instructions as ticks, beside what Linux VFIO needs
@@ -71,6 +73,15 @@ struct Target {
     keep: bool,
 }
 
+#[derive(Debug, Args)]
+struct Check {
+    #[command(flatten)]
+    target: Target,
+    /// Read ACPI tables (from `acpidump -b` or /sys/firmware/acpi/tables) and say what could be assigned
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["config", "iommu", "icount", "json", "keep"])]
+    acpi: Vec<PathBuf>,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Iommu {
     /// virtio-iommu-pci
@@ -89,7 +100,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     process::end_on_signals();
     let done = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(target) => with_plan(target, Mode::Run),
-        Command::Check(target) => with_plan(target, Mode::Check),
+        Command::Check(Check { target, acpi }) if acpi.is_empty() => with_plan(target, Mode::Check),
+        Command::Check(Check { acpi, .. }) => tables(&acpi),
         Command::Sets(target) => with_plan(target, Mode::Sets),
         Command::Bench(target) => with_plan(
             Target {
@@ -208,6 +220,22 @@ fn tell(plan: &Plan, session: &Session, outcome: &Outcome, mode: Mode) -> anyhow
             .for_each(|failure| println!("failed: {failure}"));
     }
     Ok(())
+}
+
+/// Says what firmware's tables say; `false` if one of them is broken.
+fn tables(files: &[PathBuf]) -> anyhow::Result<bool> {
+    let mut read = Vec::new();
+    for path in files {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        read.push((path.display().to_string(), bytes));
+    }
+    let report = acpi::report(&read);
+    print!("{}", report.text);
+    report
+        .problems
+        .iter()
+        .for_each(|problem| eprintln!("error: {problem}"));
+    Ok(report.problems.is_empty())
 }
 
 /// Boots one ELF file, with its console on standard output.

@@ -2,9 +2,10 @@
 //!
 //! [`config`] turns TOML into a checked plan, [`session`] runs it: [`cargo`] and [`tools`] see to what it needs,
 //! [`bundle`] and [`disk`] make its files, [`qemu`] is the machine. [`summary`], [`verdict`] and [`mod@bench`] say
-//! what came of it. A library, so that the machine tests drive the same code as the command [`cli`];
-//! [`minimal`] lets both be tested without a hypervisor.
+//! what came of it; [`acpi`] reads tables of other machines. A library, so that the machine tests drive the same
+//! code as the command [`cli`]; [`minimal`] lets both be tested without a hypervisor.
 
+pub mod acpi;
 pub mod bench;
 pub mod bundle;
 pub mod cargo;

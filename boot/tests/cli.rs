@@ -60,6 +60,39 @@ fn a_missing_file_and_a_wrong_command_line_say_so() {
 }
 
 #[test]
+fn tables_of_firmware_are_checked_without_a_machine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut table = b"WAET\x28\0\0\0\x01\0".to_vec();
+    table.resize(40, 0);
+    table[9] = table.iter().fold(0, |sum: u8, byte| sum.wrapping_sub(*byte));
+    let good = write(folder.path(), "waet.dat", &table);
+    let output = cohort(&["check", "--acpi", &good]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(
+        said.contains("WAET: whole") && said.contains("not assignable: every device"),
+        "{said}"
+    );
+    table[20] ^= 1;
+    let bad = write(folder.path(), "bad.dat", &table);
+    let output = cohort(&["check", "--acpi", &good, &bad]);
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        errors.contains("bad.dat: ACPI table WAET, offset 0x0: the checksum"),
+        "{errors}"
+    );
+    assert!(!errors.contains("Building"), "{errors}");
+    assert_eq!(cohort(&["check", "--acpi"]).status.code(), Some(2));
+    assert_eq!(
+        cohort(&["check", "--iommu", "none", "--acpi", &good])
+            .status
+            .code(),
+        Some(2)
+    );
+}
+
+#[test]
 fn places_that_cannot_be_written_are_said_before_anything_is_built() {
     let output = cohort(&["check", "--json", "/nowhere/at/all.json"]);
     let errors = text(&output.stderr);

@@ -10,7 +10,8 @@
 
 extern crate alloc;
 
-pub mod acpi;
+pub use cohort_acpi as acpi;
+
 pub mod addr;
 pub mod assign;
 pub mod calibration;

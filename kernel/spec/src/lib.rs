@@ -7,10 +7,14 @@
 #![no_std]
 
 pub mod acpi;
+pub mod amdvi_table;
+pub mod dmar;
+pub mod ivrs;
 pub mod lapic;
 pub mod msr;
 pub mod page_table;
 pub mod pvh;
+pub mod second_level;
 pub mod svm;
 pub mod uart;
 pub mod viot;

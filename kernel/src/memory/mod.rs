@@ -1,6 +1,7 @@
 //! Memory: the heap, the map of what is free, the hypervisor's own page tables and stacks.
 
 pub mod regions;
+pub mod tables;
 pub mod zero;
 
 #[cfg(target_os = "none")]

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "page tables are raw memory that hardware walks")]
 
 use crate::addr::HostPhys;
-use crate::virt::nested::FrameSource;
+use crate::memory::tables::FrameSource;
 use alloc::alloc::{Layout, alloc_zeroed, dealloc};
 
 const LAYOUT: Layout = match Layout::from_size_align(4096, 4096) {

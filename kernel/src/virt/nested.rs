@@ -1,25 +1,11 @@
 //! Nested page tables in the AMD64 format: which host memory stands behind a guest's physical addresses.
 //!
-//! Built once, before the guest runs, from ranges of its memory and of its devices. Pages are the largest that
-//! alignment and size allow. Frames come from a [`FrameSource`], so that host tests can walk the tables, and go
-//! back to it when the tables are dropped.
+//! Built once, before the guest runs, from ranges of its memory and of its devices. The engine is
+//! [`crate::memory::tables`]; here is what the entries mean.
 
 use crate::addr::{GuestPhys, HostPhys};
-use spec::page_table::{ADDRESS, ADDRESS_BITS, ENTRIES, Entry, LEVELS, PAGE, span};
-
-/// Where frames for tables come from, and how their entries are reached.
-///
-/// `frame` is always one that `allocate` returned and `free` has not taken back; `index` is below 512.
-pub trait FrameSource {
-    /// A frame of 4 KiB, all zeros, that nobody else uses; `None` when there is none left.
-    fn allocate(&mut self) -> Option<HostPhys>;
-    /// Takes a frame back.
-    fn free(&mut self, frame: HostPhys);
-    /// Reads one entry.
-    fn read(&self, frame: HostPhys, index: usize) -> u64;
-    /// Writes one entry, in one store: the guest's processors may be walking.
-    fn write(&mut self, frame: HostPhys, index: usize, entry: u64);
-}
+use crate::memory::tables::{Format, FrameSource, TableError, Tables};
+use spec::page_table::Entry;
 
 /// What a guest may do with a range. Reading is always allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,32 +94,7 @@ pub struct Translation {
 
 /// The nested page tables of one guest.
 #[derive(Debug)]
-pub struct NestedTables<F: FrameSource> {
-    frames: F,
-    root: HostPhys,
-    largest: u8,
-}
-
-enum Step {
-    Absent,
-    Table(HostPhys),
-    Page(u64),
-}
-
-fn step(entry: u64, level: u8) -> Step {
-    let flags = Entry::from_bits_retain(entry);
-    if !flags.contains(Entry::PRESENT) {
-        Step::Absent
-    } else if level == 1 || flags.contains(Entry::LARGE) {
-        Step::Page(entry)
-    } else {
-        Step::Table(HostPhys(entry & ADDRESS))
-    }
-}
-
-const fn index(gpa: u64, level: u8) -> usize {
-    (gpa / span(level)) as usize % ENTRIES
-}
+pub struct NestedTables<F: FrameSource>(Tables<F>);
 
 impl<F: FrameSource> NestedTables<F> {
     /// Empty tables: every access faults. `gigabyte_pages` where the processor has them (CPUID 8000_0001, EDX
@@ -141,20 +102,15 @@ impl<F: FrameSource> NestedTables<F> {
     ///
     /// # Errors
     /// [`MapError::OutOfFrames`].
-    pub fn new(mut frames: F, gigabyte_pages: bool) -> Result<Self, MapError> {
-        let root = frames.allocate().ok_or(MapError::OutOfFrames)?;
-        let largest = if gigabyte_pages { 3 } else { 2 };
-        Ok(Self {
-            frames,
-            root,
-            largest,
-        })
+    pub fn new(frames: F, gigabyte_pages: bool) -> Result<Self, MapError> {
+        let tables = Tables::new(frames, Format::nested(gigabyte_pages));
+        tables.map(Self).map_err(|_| MapError::OutOfFrames)
     }
 
     /// Host physical address of the top table, what nCR3 takes.
     #[must_use]
     pub const fn root(&self) -> HostPhys {
-        self.root
+        self.0.root()
     }
 
     /// Lets the guest reach `size` bytes of the host at `hpa` through `gpa`.
@@ -162,25 +118,19 @@ impl<F: FrameSource> NestedTables<F> {
     /// # Errors
     /// [`MapError`]; nothing is mapped then.
     pub fn map(&mut self, gpa: GuestPhys, hpa: HostPhys, size: u64, rights: Rights) -> Result<(), MapError> {
-        if size == 0 || !(gpa.0 | hpa.0 | size).is_multiple_of(PAGE) {
-            return Err(MapError::Alignment { gpa, hpa, size });
-        }
-        let within = |start: u64, limit: u64| start.checked_add(size).is_some_and(|end| end <= limit);
-        if !within(gpa.0, 1 << ADDRESS_BITS) || !within(hpa.0, ADDRESS + PAGE) {
-            return Err(MapError::Range { gpa, hpa, size });
-        }
-        self.check_free(gpa.0, gpa.0 + size)?;
-        let (mut from, mut to, end) = (gpa.0, hpa.0, gpa.0 + size);
-        while from < end {
-            match self.place(from, to, end - from, rights) {
-                Ok(done) => (from, to) = (from + done, to + done),
-                Err(error) => {
-                    self.clear(gpa.0, from);
-                    return Err(error);
+        let mapped = self.0.map(gpa.0, hpa, size, rights.leaf().bits());
+        mapped.map_err(|error| {
+            // The guest has not run yet, so no processor knows the tables that the failure took back.
+            self.0.release();
+            match error {
+                TableError::Alignment => MapError::Alignment { gpa, hpa, size },
+                TableError::Range => MapError::Range { gpa, hpa, size },
+                TableError::Overlap { at } | TableError::Split { at, .. } => {
+                    MapError::Overlap { gpa: GuestPhys(at) }
                 }
+                TableError::OutOfFrames => MapError::OutOfFrames,
             }
-        }
-        Ok(())
+        })
     }
 
     /// Takes back what [`map`](Self::map) mapped of `size` bytes at `gpa`, where the same call mapped all of it. Processors may
@@ -206,116 +156,17 @@ impl<F: FrameSource> NestedTables<F> {
     /// What stands behind `gpa`, if anything.
     #[must_use]
     pub fn translate(&self, gpa: GuestPhys) -> Option<Translation> {
-        if gpa.0 >> ADDRESS_BITS != 0 {
-            return None;
-        }
-        let (entry, level, _) = self.find(gpa.0);
-        let Step::Page(entry) = step(entry, level) else {
-            return None;
-        };
-        let flags = Entry::from_bits_retain(entry);
-        let page = span(level);
+        let found = self.0.find(gpa.0)?;
+        let flags = Entry::from_bits_retain(found.entry);
         Some(Translation {
-            hpa: HostPhys((entry & ADDRESS & !(page - 1)) + gpa.0 % page),
+            hpa: found.to,
             rights: Rights {
                 write: flags.contains(Entry::WRITABLE),
                 execute: !flags.contains(Entry::NO_EXECUTE),
                 uncacheable: flags.contains(Entry::NO_CACHE),
             },
-            page,
+            page: found.page,
         })
-    }
-
-    /// The lowest entry on the way to `gpa` (absent or a page), its level and the table that it is in.
-    fn find(&self, gpa: u64) -> (u64, u8, HostPhys) {
-        let (mut table, mut level) = (self.root, LEVELS);
-        loop {
-            let entry = self.frames.read(table, index(gpa, level));
-            match step(entry, level) {
-                Step::Table(next) => (table, level) = (next, level - 1),
-                Step::Absent | Step::Page(_) => return (entry, level, table),
-            }
-        }
-    }
-
-    fn check_free(&self, mut gpa: u64, end: u64) -> Result<(), MapError> {
-        while gpa < end {
-            let (mut entry, level, table) = self.find(gpa);
-            // On through the same table as long as nothing is there.
-            let mut at = index(gpa, level);
-            while let Step::Absent = step(entry, level) {
-                gpa = (gpa & !(span(level) - 1)) + span(level);
-                at += 1;
-                if at == ENTRIES || gpa >= end {
-                    break;
-                }
-                entry = self.frames.read(table, at);
-            }
-            if let Step::Page(_) = step(entry, level) {
-                return Err(MapError::Overlap { gpa: GuestPhys(gpa) });
-            }
-        }
-        Ok(())
-    }
-
-    /// Maps the largest page that fits at `gpa`, and as many of that size behind it as one table takes. Says how many
-    /// bytes that were.
-    fn place(&mut self, gpa: u64, hpa: u64, size: u64, rights: Rights) -> Result<u64, MapError> {
-        let (mut table, mut level) = (self.root, LEVELS);
-        loop {
-            let (at, page) = (index(gpa, level), span(level));
-            let entry = self.frames.read(table, at);
-            let absent = entry & Entry::PRESENT.bits() == 0;
-            if absent && level <= self.largest && (gpa | hpa).is_multiple_of(page) && size >= page {
-                let mut leaf = rights.leaf();
-                leaf.set(Entry::LARGE, level > 1);
-                let (mut at, mut done) = (at, 0);
-                loop {
-                    self.frames.write(table, at, (hpa + done) | leaf.bits());
-                    (at, done) = (at + 1, done + page);
-                    let room = at < ENTRIES && size - done >= page;
-                    if !room || self.frames.read(table, at) & Entry::PRESENT.bits() != 0 {
-                        return Ok(done);
-                    }
-                }
-            }
-            table = if absent {
-                let frame = self.frames.allocate().ok_or(MapError::OutOfFrames)?;
-                let link = Entry::PRESENT | Entry::WRITABLE | Entry::USER;
-                self.frames.write(table, at, frame.0 | link.bits());
-                frame
-            } else {
-                HostPhys(entry & ADDRESS)
-            };
-            level -= 1;
-        }
-    }
-
-    /// Takes back whole pages between `gpa` and `end`; tables stay for the next mapping.
-    fn clear(&mut self, mut gpa: u64, end: u64) {
-        while gpa < end {
-            let (mut table, mut level) = (self.root, LEVELS);
-            while let Step::Table(next) = step(self.frames.read(table, index(gpa, level)), level) {
-                (table, level) = (next, level - 1);
-            }
-            self.frames.write(table, index(gpa, level), 0);
-            gpa = (gpa & !(span(level) - 1)) + span(level);
-        }
-    }
-
-    fn free_table(&mut self, table: HostPhys, level: u8) {
-        for at in 0..ENTRIES {
-            if let Step::Table(next) = step(self.frames.read(table, at), level) {
-                self.free_table(next, level - 1);
-            }
-        }
-        self.frames.free(table);
-    }
-}
-
-impl<F: FrameSource> Drop for NestedTables<F> {
-    fn drop(&mut self) {
-        self.free_table(self.root, LEVELS);
     }
 }
 

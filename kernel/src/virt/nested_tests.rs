@@ -1,50 +1,9 @@
 //! Nested tables against a walker that knows nothing of the builder, and against a plain list of ranges.
 
 use super::*;
+use crate::memory::tables::tests::Fake;
 use proptest::prelude::*;
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::rc::Rc;
-
-#[derive(Debug, Default)]
-struct Pool {
-    frames: BTreeMap<u64, Vec<u64>>,
-    next: u64,
-    left: usize,
-}
-
-#[derive(Clone, Debug)]
-struct Fake(Rc<RefCell<Pool>>);
-
-impl Fake {
-    fn new(left: usize) -> Self {
-        Self(Rc::new(RefCell::new(Pool {
-            next: 0x1000,
-            left,
-            ..Pool::default()
-        })))
-    }
-}
-
-impl FrameSource for Fake {
-    fn allocate(&mut self) -> Option<HostPhys> {
-        let mut pool = self.0.borrow_mut();
-        pool.left = pool.left.checked_sub(1)?;
-        let at = pool.next;
-        pool.next += 0x1000;
-        pool.frames.insert(at, vec![0; 512]);
-        Some(HostPhys(at))
-    }
-    fn free(&mut self, frame: HostPhys) {
-        assert!(self.0.borrow_mut().frames.remove(&frame.0).is_some());
-    }
-    fn read(&self, frame: HostPhys, index: usize) -> u64 {
-        self.0.borrow().frames[&frame.0][index]
-    }
-    fn write(&mut self, frame: HostPhys, index: usize, entry: u64) {
-        self.0.borrow_mut().frames.get_mut(&frame.0).unwrap()[index] = entry;
-    }
-}
+use spec::page_table::PAGE;
 
 /// The manual's walk, written with plain numbers: address, writable and executable at every level.
 fn walk(pool: &Fake, root: HostPhys, gpa: u64) -> Option<(u64, bool, bool)> {
@@ -117,6 +76,11 @@ fn running_out_of_frames_leaves_nothing_mapped_and_nothing_leaked() {
         let refused = tables.map(GuestPhys(start), HostPhys(0), 2 * PAGE, Rights::RAM);
         assert_eq!(refused, Err(MapError::OutOfFrames));
         assert_eq!(tables.translate(GuestPhys(start)), None);
+        assert_eq!(
+            pool.0.borrow().frames.len(),
+            1,
+            "what was built went back at once"
+        );
         drop(tables);
         assert!(pool.0.borrow().frames.is_empty());
     }

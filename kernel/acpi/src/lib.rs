@@ -6,9 +6,19 @@
 //! the header claims. The few tables that Cohort needs are therefore read here, with zerocopy, from slices
 //! that are never longer than what was mapped. There is no AML.
 //!
-//! [`read`] is the entry; neighbours: the formats are in `spec::acpi` and `spec::viot`.
+//! [`read`] is the entry on the machine, [`read_file`] that of the host tool. The formats are in `spec::acpi`,
+//! `spec::viot`, `spec::dmar` and `spec::ivrs`.
 
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod dmar;
 mod error;
+mod file;
+mod ivrs;
 mod madt;
 mod mcfg;
 mod table;
@@ -16,7 +26,13 @@ mod table;
 mod tests;
 mod viot;
 
+pub use dmar::{
+    AcpiDevice, AtsPorts, DeviceScope, Dmar, DmarUnit, IntegratedCache, PathStep, Proximity, ReservedMemory,
+    ScopeKind,
+};
 pub use error::{Error, Fault, Signature};
+pub use file::{FileTable, read_file};
+pub use ivrs::{IvhdEntry, IvhdTarget, Ivrs, IvrsMemory, IvrsUnit, Uid};
 pub use madt::{Cpu, IoApic};
 pub use mcfg::EcamWindow;
 pub use table::{MAX_TABLE_BYTES, MAX_TABLES, PhysMem};

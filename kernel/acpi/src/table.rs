@@ -57,6 +57,53 @@ impl<'a> Table<'a> {
     }
 }
 
+impl<'a> Table<'a> {
+    /// The same table, as if it ended at `end`: what is read from it is not read past the structure that it is in.
+    pub(super) fn until(&self, end: usize) -> Self {
+        Self {
+            signature: self.signature,
+            bytes: self.bytes.get(..end).unwrap_or(self.bytes),
+        }
+    }
+
+    /// Where the structure at `offset` ends that says that it has `length` bytes.
+    pub(super) fn end_of(&self, offset: usize, length: usize, least: usize) -> Result<usize, Error> {
+        let left = self.bytes.len().saturating_sub(offset);
+        if length < least || length > left {
+            let fault = Fault::Length {
+                found: length,
+                least,
+                most: left,
+            };
+            return Err(self.error(offset, fault));
+        }
+        Ok(offset + length)
+    }
+
+    /// The table that `bytes` begin with, as a file has it.
+    pub(super) fn in_file(bytes: &'a [u8]) -> Result<Self, Error> {
+        let signature = match bytes {
+            &[a, b, c, d, ..] => Signature([a, b, c, d]),
+            _ => Signature(*b"????"),
+        };
+        let whole = Self { signature, bytes };
+        let header: sdt::SdtHeader = whole.read(0)?;
+        let length = header.length.get() as usize;
+        let most = bytes.len().min(MAX_TABLE_BYTES);
+        if !(HEADER..=most).contains(&length) {
+            let fault = Fault::Length {
+                found: length,
+                least: HEADER,
+                most,
+            };
+            return Err(error(signature, 4, fault));
+        }
+        let table = whole.until(length);
+        check_sum(signature, table.bytes)?;
+        Ok(table)
+    }
+}
+
 fn error(table: Signature, offset: usize, fault: Fault) -> Error {
     Error { table, offset, fault }
 }

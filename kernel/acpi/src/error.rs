@@ -124,4 +124,21 @@ pub enum Fault {
         /// The reference, bytes from the table's start.
         target: usize,
     },
+    /// A unit whose registers would be at address 0.
+    #[error("the unit's registers are at address 0, where none can be")]
+    NoRegisters,
+    /// A path through a device or function that PCI does not have.
+    #[error("PCI has no device {device:#x} with a function {function:#x}")]
+    NoFunction {
+        /// Device number.
+        device: u8,
+        /// Function number.
+        function: u8,
+    },
+    /// A range of devices that is begun and not ended.
+    #[error("a range of devices begins here, and what follows is not its end")]
+    NoEnd,
+    /// A range of devices that is ended and was not begun.
+    #[error("a range of devices ends here that was not begun")]
+    NoStart,
 }

@@ -2,6 +2,7 @@
 //! its firmware leaves them in memory, and what may be done to them.
 
 use super::*;
+use alloc::vec;
 use proptest::prelude::*;
 use vfio_core::pci::Bdf;
 
@@ -24,7 +25,7 @@ const MADT_AT: u64 = 0x3ffe_2e95;
 const MCFG_AT: u64 = 0x3ffe_2f55;
 const VIOT_AT: u64 = 0x3ffe_2f91;
 
-fn bytes(hex: &str) -> Vec<u8> {
+pub(super) fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
     digits
         .chunks(2)
@@ -80,7 +81,7 @@ impl Memory {
     }
 }
 
-fn seal(table: &mut [u8]) {
+pub(super) fn seal(table: &mut [u8]) {
     table[9] = 0;
     table[9] = table.iter().fold(0u8, |sum, byte| sum.wrapping_sub(*byte));
 }
@@ -358,4 +359,54 @@ proptest! {
             None => prop_assert!(!inside || viot.is_iommu(bdf)),
         }
     }
+}
+
+#[test]
+fn files_are_read_as_tables() {
+    assert!(
+        matches!(read_file(&bytes(MADT)), Ok(FileTable::Madt { cpus, ioapics }) if cpus.len() == 3 && ioapics.len() == 1)
+    );
+    assert!(matches!(read_file(&bytes(MCFG)), Ok(FileTable::Mcfg(windows)) if windows.len() == 1));
+    assert!(matches!(read_file(&bytes(VIOT)), Ok(FileTable::Viot(viot)) if viot.ranges.len() == 1));
+    assert_eq!(read_file(&bytes(RSDT)), Ok(FileTable::Other(Signature(*b"RSDT"))));
+    let mut longer = bytes(MCFG);
+    longer.push(1);
+    assert!(
+        read_file(&longer).is_ok(),
+        "what follows the table is no part of it"
+    );
+    let fault = |bytes: &[u8]| {
+        let error = read_file(bytes).unwrap_err();
+        (error.table, error.offset, error.fault)
+    };
+    assert!(
+        matches!(fault(&[]), (Signature(name), 0, Fault::Truncated { needed: 36, left: 0 }) if name == *b"????")
+    );
+    assert!(matches!(
+        fault(&bytes(MCFG)[..59]),
+        (
+            _,
+            4,
+            Fault::Length {
+                found: 60,
+                most: 59,
+                ..
+            }
+        )
+    ));
+    longer[44] ^= 1;
+    assert!(matches!(fault(&longer), (_, 0, Fault::Checksum { .. })));
+    longer[4] = 35;
+    assert!(matches!(
+        fault(&longer),
+        (
+            _,
+            4,
+            Fault::Length {
+                found: 35,
+                least: 36,
+                ..
+            }
+        )
+    ));
 }
