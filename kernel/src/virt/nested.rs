@@ -1,6 +1,6 @@
 //! Nested page tables in the AMD64 format: which host memory stands behind a guest's physical addresses.
 //!
-//! Built once, before the guest runs, from ranges of its memory and of its devices. The engine is
+//! Built from ranges of the guest's memory and of its devices, and changed while the guest does not run. The engine is
 //! [`crate::memory::tables`]; here is what the entries mean.
 
 use crate::addr::{GuestPhys, HostPhys};
@@ -81,6 +81,15 @@ pub enum MapError {
     OutOfFrames,
 }
 
+const fn refused(error: TableError, gpa: GuestPhys, hpa: HostPhys, size: u64) -> MapError {
+    match error {
+        TableError::Alignment => MapError::Alignment { gpa, hpa, size },
+        TableError::Range => MapError::Range { gpa, hpa, size },
+        TableError::Overlap { at } | TableError::Split { at, .. } => MapError::Overlap { gpa: GuestPhys(at) },
+        TableError::OutOfFrames => MapError::OutOfFrames,
+    }
+}
+
 /// What stands behind a guest physical address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Translation {
@@ -120,37 +129,22 @@ impl<F: FrameSource> NestedTables<F> {
     pub fn map(&mut self, gpa: GuestPhys, hpa: HostPhys, size: u64, rights: Rights) -> Result<(), MapError> {
         let mapped = self.0.map(gpa.0, hpa, size, rights.leaf().bits());
         mapped.map_err(|error| {
-            // The guest has not run yet, so no processor knows the tables that the failure took back.
+            // The guest does not run now, and what a failure took back it has never seen.
             self.0.release();
-            match error {
-                TableError::Alignment => MapError::Alignment { gpa, hpa, size },
-                TableError::Range => MapError::Range { gpa, hpa, size },
-                TableError::Overlap { at } | TableError::Split { at, .. } => {
-                    MapError::Overlap { gpa: GuestPhys(at) }
-                }
-                TableError::OutOfFrames => MapError::OutOfFrames,
-            }
+            refused(error, gpa, hpa, size)
         })
     }
 
-    /// Takes back what [`map`](Self::map) mapped of `size` bytes at `gpa`, where the same call mapped all of it. Processors may
-    /// remember it until they are flushed.
+    /// Takes back what is mapped of `size` bytes at `gpa`; holes are fine. The guest does not run meanwhile, and its processor is
+    /// flushed before it runs again: the tables that this empties are used for something else at once.
     ///
     /// # Errors
-    /// [`MapError::Alignment`]; nothing is taken back.
+    /// [`MapError::Alignment`], [`MapError::Range`], or [`MapError::Overlap`] with a page that would have to be cut; nothing is
+    /// taken back.
     pub fn unmap(&mut self, gpa: GuestPhys, size: u64) -> Result<(), MapError> {
-        let end = gpa.0.checked_add(size).filter(|end| *end <= 1 << ADDRESS_BITS);
-        match end.filter(|end| (gpa.0 | end).is_multiple_of(PAGE)) {
-            Some(end) => {
-                self.clear(gpa.0, end);
-                Ok(())
-            }
-            None => Err(MapError::Alignment {
-                gpa,
-                hpa: HostPhys(0),
-                size,
-            }),
-        }
+        let done = self.0.unmap(gpa.0, size);
+        self.0.release();
+        done.map_err(|error| refused(error, gpa, HostPhys(0), size))
     }
 
     /// What stands behind `gpa`, if anything.
