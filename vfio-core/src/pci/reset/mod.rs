@@ -3,7 +3,7 @@
 //! [`reset_function`] takes the methods of one function in the order of [`methods`]; [`secondary_bus_reset`] resets
 //! everything behind a port. Both put back the [`SavedConfig`] that they are given, with bus mastering off. What is
 //! known of a device beyond what it says of itself comes through [`ResetHooks`]. Waits go through
-//! [`Clock`](crate::clock::Clock), never under a lock.
+//! [`Clock`], never under a lock.
 
 mod alive;
 mod bus;
