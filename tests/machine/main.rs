@@ -5,6 +5,7 @@
 mod demo;
 mod faulty;
 mod host;
+mod linux;
 mod platform;
 mod refusal;
 mod tool;
@@ -21,5 +22,6 @@ fn main() -> ExitCode {
     trials.extend(faulty::trials());
     trials.extend(refusal::trials());
     trials.extend(platform::trials());
+    trials.extend(linux::trials());
     machine_tests::run(trials).exit_code()
 }

@@ -8,6 +8,7 @@
 
 pub mod acpi;
 pub mod lapic;
+pub mod linux_boot;
 pub mod msr;
 pub mod page_table;
 pub mod pvh;
