@@ -29,7 +29,7 @@ fn boots() -> Result<(), Failed> {
     expect::success(&run)?;
     expect::said(
         &run,
-        &["init: Linux ", "clock source tsc", "turned its power off"],
+        &["init: Linux ", "init: clock source ", "turned its power off"],
     )?;
     let end = run.end("linux").ok_or("its end is reported")?;
     expect::that(&run, end.success && end.as_expected, "it ended with success")?;
