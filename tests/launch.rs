@@ -84,10 +84,15 @@ fn rebuild(session: &mut Session, change: &mut dyn FnMut(&mut Config)) -> Result
     let mut images = Vec::new();
     let mut config = bundle.config.clone();
     for guest in &mut config.guests {
-        let image = bundle.image(guest.image).ok_or("the bundle has the image")?;
-        images.resize(images.len().next_multiple_of(4096), 0);
-        guest.image.offset = u32::try_from(images.len())?;
-        images.extend_from_slice(image);
+        for part in [Some(&mut guest.image), guest.initrd.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            let bytes = bundle.image(*part).ok_or("the bundle has the image")?;
+            images.resize(images.len().next_multiple_of(4096), 0);
+            part.offset = u32::try_from(images.len())?;
+            images.extend_from_slice(bytes);
+        }
     }
     change(&mut config);
     session.bundle = Some(bundle::build(&config, &images)?);

@@ -1,13 +1,13 @@
 //! From a checked plan to the bundle that the hypervisor reads.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use cohort_abi::bundle::{self, Config, Mode};
+use cohort_abi::bundle::{self, Config, Denied, Mode};
 
 use crate::config::{Guest, Image, Plan};
-use crate::{cargo, image};
+use crate::{cargo, image, linux};
 
 /// Builds the bundle of `plan` for `mode`, and the guests of the repository that it needs.
 ///
@@ -17,6 +17,8 @@ pub fn build(plan: &Plan, mode: Mode) -> anyhow::Result<Vec<u8>> {
     let built = build_guests(&plan.guests)?;
     let mut images = Images::default();
     let mut guests = Vec::new();
+    // Fetched once, and only where a guest wants it.
+    let mut fetched = None;
     for guest in &plan.guests {
         let path = match &guest.image {
             Image::File(path) => path.clone(),
@@ -24,13 +26,32 @@ pub fn build(plan: &Plan, mode: Mode) -> anyhow::Result<Vec<u8>> {
                 .get(name)
                 .cloned()
                 .with_context(|| format!("cargo built no guest `{name}`"))?,
+            Image::Linux => {
+                let files = match &fetched {
+                    Some(files) => files,
+                    None => fetched.insert(linux::fetch()?),
+                };
+                files.kernel.clone()
+            }
         };
+        let (image, linux) = images.add_image(path)?;
+        let initrd = match (&guest.initrd, &fetched) {
+            (Some(path), _) => Some(images.add_file(path)?),
+            (None, Some(files)) if guest.image == Image::Linux => Some(images.append(
+                &linux::initramfs(&std::fs::read(&files.busybox)?)?,
+                "the initramfs",
+            )?),
+            _ => None,
+        };
+        let usual = if linux { Denied::Hardware } else { Denied::Stop };
         guests.push(bundle::Guest {
             name: guest.name.clone(),
             cpus: guest.cpus.clone(),
             memory: guest.memory,
             memory_at: guest.memory_at,
-            image: images.add(path)?,
+            image,
+            initrd,
+            denied: guest.denied.unwrap_or(usual),
             cmdline: guest.cmdline.clone(),
             devices: guest.devices.clone(),
             expect: guest.expect,
@@ -50,30 +71,41 @@ pub fn build(plan: &Plan, mode: Mode) -> anyhow::Result<Vec<u8>> {
 #[derive(Default)]
 struct Images {
     bytes: Vec<u8>,
-    known: BTreeMap<PathBuf, bundle::Image>,
+    known: BTreeMap<PathBuf, (bundle::Image, bool)>,
 }
 
 impl Images {
-    fn add(&mut self, path: PathBuf) -> anyhow::Result<bundle::Image> {
+    /// Adds a guest's image, and says whether it is a Linux kernel.
+    fn add_image(&mut self, path: PathBuf) -> anyhow::Result<(bundle::Image, bool)> {
         if let Some(known) = self.known.get(&path) {
             return Ok(*known);
         }
         let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        image::check(&bytes).with_context(|| format!("{} cannot be run", path.display()))?;
+        image::check_guest(&bytes).with_context(|| format!("{} cannot be run", path.display()))?;
         // The hypervisor reads all of the bundle before it starts anything.
         let bytes = image::strip(bytes);
+        let found = (
+            self.append(&bytes, &path.display().to_string())?,
+            image::is_bzimage(&bytes),
+        );
+        self.known.insert(path, found);
+        Ok(found)
+    }
+
+    /// Adds a file as it is.
+    fn add_file(&mut self, path: &Path) -> anyhow::Result<bundle::Image> {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        self.append(&bytes, &path.display().to_string())
+    }
+
+    fn append(&mut self, bytes: &[u8], what: &str) -> anyhow::Result<bundle::Image> {
         // Page-aligned, so that the hypervisor can read program headers in place.
         self.bytes.resize(self.bytes.len().next_multiple_of(4096), 0);
         let (Ok(offset), Ok(len)) = (u32::try_from(self.bytes.len()), u32::try_from(bytes.len())) else {
-            bail!(
-                "the images are larger than 4 GiB together; {} does not fit",
-                path.display()
-            );
+            bail!("the images are larger than 4 GiB together; {what} does not fit");
         };
-        self.bytes.extend_from_slice(&bytes);
-        let image = bundle::Image { offset, len };
-        self.known.insert(path, image);
-        Ok(image)
+        self.bytes.extend_from_slice(bytes);
+        Ok(bundle::Image { offset, len })
     }
 }
 

@@ -54,7 +54,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Target {
-    /// Configuration file [default: the built-in demo]
+    /// Configuration file, or `linux` for the built-in Linux guest [default: the built-in demo]
     config: Option<PathBuf>,
     /// The machine's IOMMU, whatever the configuration says
     #[arg(long)]
@@ -134,10 +134,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn with_plan(target: Target, mode: Mode) -> anyhow::Result<bool> {
-    let source = target
-        .config
-        .as_deref()
-        .map_or_else(|| Ok(Source::demo()), Source::read)?;
+    let source = match target.config.as_deref() {
+        None => Source::demo(),
+        Some(name) if name == Path::new(config::LINUX_IMAGE) => Source::linux(),
+        Some(path) => Source::read(path)?,
+    };
     let mut plan = Plan::load(source)?;
     match target.iommu {
         Some(Iommu::None) => plan.machine.iommu = config::Iommu::None,

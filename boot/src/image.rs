@@ -1,4 +1,4 @@
-//! Whether a file can be a guest (or the hypervisor): an ELF64 for x86-64 with a PVH note.
+//! Whether a file can be a guest (or the hypervisor): an ELF64 for x86-64 with a PVH note, or (a guest) a Linux bzImage.
 
 use std::ops::Range;
 use std::path::Path;
@@ -8,6 +8,7 @@ use elf::abi::{EM_X86_64, PT_LOAD, PT_NOTE};
 use elf::endian::LittleEndian;
 use elf::file::Class;
 use elf::note::Note;
+use spec::linux_boot as boot;
 
 /// `XEN_ELFNOTE_PHYS32_ENTRY` (Xen, `public/elfnote.h`): the 32-bit entry point of the PVH boot protocol.
 const PHYS32_ENTRY: u64 = 18;
@@ -24,6 +25,9 @@ pub enum ImageError {
     /// No PVH entry point.
     #[error("it has no PVH note (XEN_ELFNOTE_PHYS32_ENTRY)")]
     NoPvhNote,
+    /// A Linux kernel without a 64-bit entry point.
+    #[error("it is a Linux bzImage without a 64-bit entry point")]
+    No64BitEntry,
 }
 
 impl ImageError {
@@ -37,6 +41,7 @@ impl ImageError {
                 "give it a PT_NOTE of 4-byte alignment with the 32-bit entry point (the `pvh` crate does), or use \
                  an ELF vmlinux built with CONFIG_PVH"
             }
+            Self::No64BitEntry => "use an x86-64 kernel, 3.8 or later",
         }
     }
 }
@@ -49,7 +54,43 @@ pub fn check_file(path: &Path) -> Result<(), ImageError> {
     check(&std::fs::read(path).map_err(|error| ImageError::Unreadable(error.kind()))?)
 }
 
-/// Checks an image in memory.
+/// Whether an image says of itself that it is a Linux bzImage (Linux, `Documentation/arch/x86/boot.rst`).
+#[must_use]
+pub fn is_bzimage(bytes: &[u8]) -> bool {
+    let here = |at: usize, wanted: &[u8]| bytes.get(at..at + wanted.len()) == Some(wanted);
+    here(boot::BOOT_FLAG, &boot::BOOT_FLAG_VALUE.to_le_bytes()) && here(boot::HEADER, &boot::HEADER_VALUE)
+}
+
+/// Checks a guest's image in memory. The hypervisor checks more.
+///
+/// # Errors
+/// Why it cannot be run.
+pub fn check_guest(bytes: &[u8]) -> Result<(), ImageError> {
+    if !is_bzimage(bytes) {
+        return check(bytes);
+    }
+    let number = |at: usize| match bytes.get(at..at + 2) {
+        Some(&[low, high]) => u16::from_le_bytes([low, high]),
+        _ => 0,
+    };
+    if number(boot::VERSION) >= boot::VERSION_XLOADFLAGS
+        && number(boot::XLOADFLAGS) & boot::XLF_KERNEL_64 != 0
+    {
+        Ok(())
+    } else {
+        Err(ImageError::No64BitEntry)
+    }
+}
+
+/// Checks a guest's image at `path`.
+///
+/// # Errors
+/// Why it cannot be run.
+pub fn check_guest_file(path: &Path) -> Result<(), ImageError> {
+    check_guest(&std::fs::read(path).map_err(|error| ImageError::Unreadable(error.kind()))?)
+}
+
+/// Checks an ELF image in memory.
 ///
 /// # Errors
 /// Why it cannot be run.
@@ -141,6 +182,26 @@ mod tests {
         let mut arm = elf(&[0xf4], true);
         arm[18] = 183;
         assert_eq!(check(&arm), Err(ImageError::NotElf));
+    }
+
+    #[test]
+    fn a_bzimage_is_told_from_an_old_one() {
+        let mut kernel = vec![0; 0x300];
+        kernel[boot::BOOT_FLAG..][..2].copy_from_slice(&[0x55, 0xaa]);
+        kernel[boot::HEADER..][..4].copy_from_slice(b"HdrS");
+        kernel[boot::VERSION..][..2].copy_from_slice(&[0x0f, 2]);
+        assert_eq!(check_guest(&kernel), Err(ImageError::No64BitEntry));
+        kernel[boot::XLOADFLAGS] = 1;
+        assert_eq!(check_guest(&kernel), Ok(()));
+        assert_eq!(
+            check(&kernel),
+            Err(ImageError::NotElf),
+            "the hypervisor is no Linux"
+        );
+        assert_eq!(check_guest(&kernel[..0x206]), Err(ImageError::No64BitEntry));
+        kernel[boot::VERSION] = 0x0b;
+        assert_eq!(check_guest(&kernel), Err(ImageError::No64BitEntry));
+        assert_eq!(check_guest(&elf(&[0xf4], true)), Ok(()));
     }
 
     #[test]

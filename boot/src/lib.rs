@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod disk;
 pub mod image;
+pub mod linux;
 pub mod minimal;
 pub mod progress;
 pub mod qemu;

@@ -5,6 +5,7 @@
 mod demo;
 mod faulty;
 mod host;
+mod linux;
 mod platform;
 mod refusal;
 mod reset;
@@ -23,5 +24,6 @@ fn main() -> ExitCode {
     trials.extend(refusal::trials());
     trials.extend(reset::trials());
     trials.extend(platform::trials());
+    trials.extend(linux::trials());
     machine_tests::run(trials).exit_code()
 }

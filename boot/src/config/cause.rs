@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use vfio_core::pci::{Bdf, ParseBdfError};
 
 use super::size::show;
-use super::{BUILT_IN_IMAGES, HYPERVISOR_END, MAX_DEVICES, MAX_GUESTS, MAX_SPLIT, RESERVED};
+use super::{BUILT_IN_IMAGES, HYPERVISOR_END, LINUX_IMAGE, MAX_DEVICES, MAX_GUESTS, MAX_SPLIT, RESERVED};
 use crate::image::ImageError;
 
 /// Why a configuration is refused.
@@ -124,6 +124,17 @@ pub enum Cause {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// The initial file system is not there.
+    #[error("guest `{guest}`: there is no initrd {}", .path.display())]
+    InitrdMissing {
+        /// The guest.
+        guest: String,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// Not a way to answer what is denied.
+    #[error("`{0}` is not a way to answer what no table allows")]
+    Denied(String),
     /// The file cannot be a guest.
     #[error("guest `{guest}`: {} cannot be run: {why}", .path.display())]
     ImageFormat {
@@ -255,10 +266,15 @@ impl Cause {
                 format!("for `{second}` write memory-at = \"{free:#x}\", or leave the line out")
             }
             Self::ImageMissing { .. } => format!(
-                "write the path of an ELF64 file with a PVH note (relative to this file), or a built-in name: {}",
+                "write the path of an ELF64 file with a PVH note or of a Linux bzImage (relative to this file), or a \
+                 built-in name: {}, \"{LINUX_IMAGE}\"",
                 BUILT_IN_IMAGES.map(|name| format!("\"{name}\"")).join(", ")
             ),
             Self::ImageFormat { why, .. } => why.help().into(),
+            Self::InitrdMissing { .. } => {
+                "write the path of a cpio archive (relative to this file), or leave the line out".into()
+            }
+            Self::Denied(_) => "write denied = \"stop\" or \"hardware\", or leave the line out".into(),
             Self::Cmdline(_) => "write at most 2048 bytes of printable ASCII".into(),
             Self::Device(_) => "write segment:bus:device.function in hexadecimal: \"0000:00:04.0\"; \
                                 `cargo run -- sets` lists the machine's devices"

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::PathBuf;
 
-use cohort_abi::bundle::{Expect, Guest as Limits};
+use cohort_abi::bundle::{Denied, Expect, Guest as Limits};
 use vfio_core::pci::Bdf;
 
 use super::cause::Cause;
 use super::problem::{Problem, Refused};
 use super::{
-    BUILT_IN_IMAGES, Guest, HYPERVISOR_END, Image, MAX_DEVICES, MAX_GUESTS, MAX_SPLIT, Machine, Plan,
-    RESERVED, Source, schema,
+    BUILT_IN_IMAGES, Guest, HYPERVISOR_END, Image, LINUX_IMAGE, MAX_DEVICES, MAX_GUESTS, MAX_SPLIT, Machine,
+    Plan, RESERVED, Source, schema,
 };
 use crate::image;
 
@@ -154,7 +155,20 @@ impl<'a> Check<'a> {
                 Expect::Any
             }
         };
+        let denied = guest
+            .denied
+            .as_ref()
+            .and_then(|denied| match denied.get_ref().as_str() {
+                "stop" => Some(Denied::Stop),
+                "hardware" => Some(Denied::Hardware),
+                other => {
+                    self.say(Cause::Denied(other.into()), denied.span());
+                    None
+                }
+            });
         Guest {
+            denied,
+            initrd: self.initrd(guest, &name),
             cpus: guest.cpus.get_ref().iter().map(|cpu| *cpu.get_ref()).collect(),
             memory,
             memory_at,
@@ -273,6 +287,9 @@ impl<'a> Check<'a> {
         if BUILT_IN_IMAGES.contains(&text.as_str()) {
             return Image::BuiltIn(text.clone());
         }
+        if text == LINUX_IMAGE {
+            return Image::Linux;
+        }
         let path = self.source.folder.join(text);
         if !path.is_file() {
             let cause = Cause::ImageMissing {
@@ -280,7 +297,7 @@ impl<'a> Check<'a> {
                 path: path.clone(),
             };
             self.say(cause, guest.image.span());
-        } else if let Err(why) = image::check_file(&path) {
+        } else if let Err(why) = image::check_guest_file(&path) {
             let cause = Cause::ImageFormat {
                 guest: name.into(),
                 path: path.clone(),
@@ -289,6 +306,20 @@ impl<'a> Check<'a> {
             self.say(cause, guest.image.span());
         }
         Image::File(path)
+    }
+
+    /// The initial file system: any file that is there. What it is, only the guest knows.
+    fn initrd(&mut self, guest: &schema::Guest, name: &str) -> Option<PathBuf> {
+        let initrd = guest.initrd.as_ref()?;
+        let path = self.source.folder.join(initrd.get_ref());
+        if !path.is_file() {
+            let cause = Cause::InitrdMissing {
+                guest: name.into(),
+                path: path.clone(),
+            };
+            self.say(cause, initrd.span());
+        }
+        Some(path)
     }
 
     /// Checks what the guests' memory must keep to together.

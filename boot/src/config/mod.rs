@@ -14,7 +14,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use cohort_abi::bundle::Expect;
+use cohort_abi::bundle::{Denied, Expect};
 use vfio_core::pci::Bdf;
 
 pub use cause::Cause;
@@ -24,8 +24,14 @@ pub use problem::{Problem, Refused};
 /// The built-in demo.
 pub const DEMO: &str = include_str!("../../demo.toml");
 
+/// The built-in configuration with a Linux guest.
+pub const LINUX: &str = include_str!("../../linux.toml");
+
 /// The guests that `image = "NAME"` builds and takes from `tests/guests`.
 pub const BUILT_IN_IMAGES: [&str; 3] = ["storage", "rogue", "faulty"];
+
+/// The image that is Debian's kernel.
+pub const LINUX_IMAGE: &str = "linux";
 
 /// Host physical memory below this address belongs to the hypervisor, in bytes.
 ///
@@ -63,6 +69,16 @@ impl Source {
         Self {
             name: "demo.toml (built in)".into(),
             text: DEMO.into(),
+            folder: PathBuf::from("."),
+        }
+    }
+
+    /// The Linux guest of [`LINUX`].
+    #[must_use]
+    pub fn linux() -> Self {
+        Self {
+            name: "linux.toml (built in)".into(),
+            text: LINUX.into(),
             folder: PathBuf::from("."),
         }
     }
@@ -131,6 +147,10 @@ pub struct Guest {
     pub memory_at: Option<u64>,
     /// What it runs.
     pub image: Image,
+    /// Its initial file system, if it is given one.
+    pub initrd: Option<PathBuf>,
+    /// What becomes of what no table allows; `None` where the kind of image decides.
+    pub denied: Option<Denied>,
     /// Its command line.
     pub cmdline: String,
     /// Its devices.
@@ -146,7 +166,9 @@ pub struct Guest {
 pub enum Image {
     /// One of [`BUILT_IN_IMAGES`].
     BuiltIn(String),
-    /// An ELF64 file with a PVH note.
+    /// Debian's kernel, which [`linux`](crate::linux) fetches.
+    Linux,
+    /// An ELF64 file with a PVH note, or a Linux bzImage.
     File(PathBuf),
 }
 

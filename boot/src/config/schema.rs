@@ -30,6 +30,8 @@ pub(super) struct Guest {
     pub memory: Spanned<Size>,
     pub memory_at: Option<Spanned<Size>>,
     pub image: Spanned<String>,
+    pub initrd: Option<Spanned<String>>,
+    pub denied: Option<Spanned<String>>,
     pub cmdline: Option<Spanned<String>>,
     pub devices: Option<Spanned<Vec<Spanned<String>>>>,
     pub expect: Option<Spanned<String>>,

@@ -19,7 +19,7 @@ use vfio_core::pci::Bdf;
 pub const MAGIC: [u8; 8] = *b"COHORT\x1a\n";
 
 /// Version of the format; a hypervisor reads exactly its own.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 const HEADER_LEN: usize = 24;
 const CRC_START: usize = 16;
@@ -72,8 +72,12 @@ pub struct Guest {
     pub memory: u64,
     /// Host physical address of that RAM, if the user fixes it; a multiple of 2 MiB.
     pub memory_at: Option<u64>,
-    /// ELF64 image with a PVH note.
+    /// ELF64 image with a PVH note, or a Linux bzImage.
     pub image: Image,
+    /// Initial file system that the image finds in its memory.
+    pub initrd: Option<Image>,
+    /// What becomes of accesses that no table allows.
+    pub denied: Denied,
     /// Handed to the guest as its command line.
     pub cmdline: String,
     /// PCI functions to assign.
@@ -87,6 +91,15 @@ impl Guest {
     pub const MAX_NAME: usize = 32;
     /// Longest command line, in bytes.
     pub const MAX_CMDLINE: usize = 2048;
+}
+
+/// What becomes of a guest's access to a port, a model-specific register or an address where no table has anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Denied {
+    /// It is the guest's fault, which ends it.
+    Stop,
+    /// What a PC without the thing would do: reads are all ones, writes are lost, registers raise #GP.
+    Hardware,
 }
 
 /// Where an image lies in the bundle.

@@ -11,6 +11,7 @@ pub mod amdvi_table;
 pub mod dmar;
 pub mod ivrs;
 pub mod lapic;
+pub mod linux_boot;
 pub mod msr;
 pub mod page_table;
 pub mod pvh;

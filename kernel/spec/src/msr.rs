@@ -44,6 +44,8 @@ pub const KERNEL_GS_BASE: u32 = 0xc000_0102;
 pub const SYSCFG: u32 = 0xc001_0010;
 /// Hardware configuration.
 pub const HWCR: u32 = 0xc001_0015;
+/// Configuration of the northbridge.
+pub const NB_CFG: u32 = 0xc001_001f;
 /// Whether SVM may be used.
 pub const VM_CR: u32 = 0xc001_0114;
 /// Decode configuration.

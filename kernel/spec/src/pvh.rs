@@ -39,6 +39,20 @@ pub struct StartInfo {
     pub reserved: U32,
 }
 
+/// `hvm_modlist_entry`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct ModuleEntry {
+    /// Physical address.
+    pub address: U64,
+    /// Bytes.
+    pub size: U64,
+    /// Physical address of its command line, or zero.
+    pub command_line: U64,
+    /// Zero.
+    pub reserved: U64,
+}
+
 /// `hvm_memmap_table_entry`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]

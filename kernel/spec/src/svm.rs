@@ -97,11 +97,15 @@ pub const INTERCEPT_CR8: u32 = 1 << 8 | 1 << 24;
 pub const NP_ENABLE: u64 = 1;
 /// Offset 0x05c: flush all of the TLB on entry.
 pub const TLB_FLUSH_ALL: u8 = 1;
+/// Offset 0x060: first bit of the virtual interrupt's vector.
+pub const V_INTR_VECTOR_SHIFT: u32 = 32;
 /// Offset 0x068, bit 0: the guest is in an interrupt shadow.
 pub const INTERRUPT_SHADOW: u64 = 1;
 
 /// Fields of EVENTINJ and EXITINTINFO (section 15.20, figure 15-4).
 pub mod event {
+    /// The bits of the type.
+    pub const TYPE_MASK: u64 = 7 << 8;
     /// External or virtual interrupt.
     pub const TYPE_INTERRUPT: u64 = 0;
     /// Exception.

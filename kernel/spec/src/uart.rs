@@ -21,6 +21,10 @@ pub const SCRATCH: u8 = 7;
 pub const DLAB: u8 = 1 << 7;
 /// Interrupt identification: none is pending.
 pub const NO_INTERRUPT: u8 = 1;
+/// FIFO control: FIFOs on.
+pub const FIFO_ENABLE: u8 = 1;
+/// Interrupt identification: FIFOs are on.
+pub const FIFO_ENABLED: u8 = 0xc0;
 /// Line status: both transmitter registers are empty.
 pub const TRANSMITTER_EMPTY: u8 = 0x60;
 /// Modem status: carrier, data set ready, clear to send.

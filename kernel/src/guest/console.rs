@@ -19,6 +19,7 @@ pub struct Console {
     scratch: u8,
     divisor: [u8; 2],
     loopback: u8,
+    fifo: bool,
 }
 
 impl Console {
@@ -31,10 +32,12 @@ impl Console {
             uart::INTERRUPT_ENABLE if latch => self.divisor[1],
             uart::DATA => self.loopback,
             uart::INTERRUPT_ENABLE => self.interrupt_enable,
+            uart::INTERRUPT_ID if self.fifo => uart::NO_INTERRUPT | uart::FIFO_ENABLED,
             uart::INTERRUPT_ID => uart::NO_INTERRUPT,
             uart::LINE_CONTROL => self.line_control,
             uart::MODEM_CONTROL => self.modem_control,
             uart::LINE_STATUS => uart::TRANSMITTER_EMPTY,
+            uart::MODEM_STATUS if self.modem_control & uart::LOOPBACK != 0 => self.looped_back(),
             uart::MODEM_STATUS => uart::CONNECTED,
             uart::SCRATCH => self.scratch,
             _ => 0xff,
@@ -50,11 +53,18 @@ impl Console {
             uart::DATA if self.modem_control & uart::LOOPBACK != 0 => self.loopback = value,
             uart::DATA => self.transmit(value, emit),
             uart::INTERRUPT_ENABLE => self.interrupt_enable = value & 0xf,
+            uart::INTERRUPT_ID => self.fifo = value & uart::FIFO_ENABLE != 0,
             uart::LINE_CONTROL => self.line_control = value,
             uart::MODEM_CONTROL => self.modem_control = value & 0x1f,
             uart::SCRATCH => self.scratch = value,
             _ => {}
         }
+    }
+
+    /// Modem status in loopback: DTR as DSR, RTS as CTS, OUT1 as RI, OUT2 as DCD.
+    const fn looped_back(&self) -> u8 {
+        let control = self.modem_control;
+        (control & 1) << 5 | (control & 2) << 3 | (control & 0xc) << 4
     }
 
     fn transmit(&mut self, byte: u8, emit: impl FnOnce(&str)) {
@@ -110,6 +120,24 @@ mod tests {
         assert_eq!(lines(b"a\x1b[2Jb\x08\x00\xc3\xa4\t."), ["a?[2Jb???? ."]);
         for line in lines(&(0..=255).collect::<Vec<u8>>()) {
             assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        }
+    }
+
+    #[test]
+    fn what_drivers_try_out_is_there() {
+        let mut console = Console::default();
+        let silent = |_: &str| panic!("printed");
+        assert_eq!(console.read(uart::INTERRUPT_ID), 1);
+        console.write(uart::INTERRUPT_ID, uart::FIFO_ENABLE, silent);
+        assert_eq!(console.read(uart::INTERRUPT_ID), 0xc1);
+        console.write(uart::INTERRUPT_ID, 0, silent);
+        assert_eq!(
+            (console.read(uart::INTERRUPT_ID), console.read(uart::MODEM_STATUS)),
+            (1, 0xb0)
+        );
+        for (control, status) in [(0xa, 0x90), (0x5, 0x60), (0xf, 0xf0), (0, 0)] {
+            console.write(uart::MODEM_CONTROL, uart::LOOPBACK | control, silent);
+            assert_eq!(console.read(uart::MODEM_STATUS), status, "{control:#x}");
         }
     }
 

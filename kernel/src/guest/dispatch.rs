@@ -6,16 +6,20 @@
 use super::apic::LocalApic;
 use super::console::Console;
 use super::policy::cpuid::{self, Registers, Topology};
-use super::policy::{MsrAccess, PortAction, msr, port};
+use super::policy::port::{SLEEP_ENABLE, SLEEP_SOFT_OFF};
+use super::policy::{MsrAccess, PortAction, absent, msr, port};
 use super::{GuestEnd, GuestFault, GuestMemory, mmio, paging};
 use crate::addr::GuestPhys;
 use crate::pci::Width;
 use crate::virt::{Exception, Exit, ExitKind, Gpr, IoDirection, IoExit, NestedFault, VcpuState};
+use cohort_abi::bundle::Denied;
 
 /// Guest physical address and length of the local APIC's registers.
 const APIC: core::ops::Range<u64> = 0xfee0_0000..0xfee0_1000;
 /// APIC_BASE: enabled, boot processor, at its reset address (AMD64 manual, volume 2, section 16.3.1).
 const APIC_BASE: u64 = 0xfee0_0900;
+/// In the reset register: do it.
+const RESET_NOW: u8 = 1 << 2;
 
 /// The emulated registers of a guest's devices.
 pub trait Devices {
@@ -46,6 +50,7 @@ pub struct Platform {
     console: Console,
     counts: [u64; ExitKind::ALL.len()],
     interrupts: u64,
+    denied: Denied,
 }
 
 impl Platform {
@@ -59,7 +64,15 @@ impl Platform {
             console: Console::default(),
             counts,
             interrupts: 0,
+            denied: Denied::Stop,
         }
+    }
+
+    /// What no table allows is answered as `denied` says; without this, it ends the guest.
+    #[must_use]
+    pub fn answering(mut self, denied: Denied) -> Self {
+        self.denied = denied;
+        self
     }
 
     /// The guest's memory.
@@ -142,7 +155,17 @@ impl Platform {
             Exit::Hlt => return self.halt(vcpu),
             Exit::Io(io) => return self.io(io, vcpu, emit),
             Exit::Cpuid => self.cpuid(vcpu, hardware),
-            Exit::Msr { write } => self.msr(write, vcpu, now),
+            Exit::Msr { write } => match self.msr(write, vcpu, now) {
+                Err(GuestFault::DeniedMsr { .. }) if self.lenient() => {
+                    vcpu.inject_exception(Exception::PROTECTION);
+                    Ok(())
+                }
+                done => done,
+            },
+            Exit::Hypercall if self.lenient() => {
+                vcpu.inject_exception(Exception::UNDEFINED);
+                Ok(())
+            }
             Exit::NestedFault(fault) => self.access(fault, vcpu, devices, now),
             Exit::CacheFlush => self.skip(vcpu),
             Exit::UndefinedInstruction => {
@@ -156,6 +179,11 @@ impl Platform {
             other => Err(fault_of(other, vcpu)),
         };
         done.map_or_else(|fault| Verdict::Stop(fault.into()), |()| Verdict::Resume)
+    }
+
+    /// Whether what no table allows is answered as a PC without it would answer.
+    fn lenient(&self) -> bool {
+        self.denied == Denied::Hardware
     }
 
     /// Goes on behind the instruction that left.
@@ -191,7 +219,8 @@ impl Platform {
             rip: vcpu.rip(),
         };
         let simple = !io.string && !io.rep;
-        let Some(action) = port(io.port).filter(|_| simple) else {
+        let absent_port = self.lenient().then_some(PortAction::Absent);
+        let Some(action) = port(io.port).or(absent_port).filter(|_| simple) else {
             return Verdict::Stop(denied.into());
         };
         let value = vcpu.gprs().get(Gpr::Rax);
@@ -202,8 +231,24 @@ impl Platform {
                 0
             }
             (PortAction::Console(offset), Width::Byte) => self.console.read(offset).into(),
-            (PortAction::Absent, _) => u64::MAX,
-            (PortAction::Exit | PortAction::Console(_), _) => return Verdict::Stop(denied.into()),
+            (PortAction::Sleep, Width::Byte) if write => {
+                let kind = value as u8 >> 2 & 7;
+                if value as u8 & SLEEP_ENABLE != 0 && kind == SLEEP_SOFT_OFF {
+                    return Verdict::Stop(GuestEnd::PowerOff);
+                }
+                0
+            }
+            (PortAction::Reset, Width::Byte) if write => {
+                if value as u8 & RESET_NOW != 0 {
+                    return Verdict::Stop(GuestEnd::Reset);
+                }
+                0
+            }
+            (PortAction::Sleep | PortAction::SleepStatus | PortAction::Reset, Width::Byte) => 0,
+            (PortAction::Absent, _) => absent(io.port),
+            // A register of one byte, and more than one: nothing is behind it.
+            (_, _) if self.lenient() => u64::MAX,
+            (_, _) => return Verdict::Stop(denied.into()),
         };
         if !write {
             let new = match io.width {
@@ -299,7 +344,8 @@ impl Platform {
         }
         let on_apic = APIC.contains(&gpa.0);
         // Where nothing is, no instruction needs decoding.
-        if !on_apic && !devices.has(gpa) {
+        let here = on_apic || devices.has(gpa);
+        if !here && !self.lenient() {
             return Err(nothing);
         }
         let bytes = paging::fetch(&self.memory, vcpu)?;
@@ -313,6 +359,8 @@ impl Platform {
                 rip,
             };
             match (on_apic, access.write) {
+                // Nothing is on the bus: ones come back.
+                (false, _) if !here => Ok(u64::MAX),
                 (true, _) if access.bytes != 4 || !gpa.0.is_multiple_of(4) => Err(refused),
                 (true, None) => Ok(apic.read((gpa.0 - APIC.start) as u16, now).into()),
                 (true, Some(value)) => {

@@ -291,3 +291,109 @@ fn the_other_ends_are_named() {
         [(ExitKind::UndefinedInstruction, 1)]
     );
 }
+
+fn lenient(code: &[u8]) -> World {
+    let mut world = World::new(code);
+    world.platform = world.platform.answering(Denied::Hardware);
+    world
+}
+
+#[test]
+fn where_hardware_answers_an_absent_port_reads_as_ones() {
+    let mut world = lenient(&[0xec]);
+    world.vcpu.next_rip = Some(RIP + 1);
+    for (port, width, value) in [
+        (0x71, Width::Byte, 0xff),
+        (0xcf8, Width::Dword, 0xffff_ffff),
+        (0x43, Width::Byte, 0),
+        (0x3f8, Width::Word, 0xffff),
+    ] {
+        world.vcpu.gprs = Default::default();
+        assert_eq!(world.handle(io(port, IoDirection::In, width)), Verdict::Resume);
+        assert_eq!(world.vcpu.gprs.get(Gpr::Rax), value, "{port:#x}");
+        assert_eq!(world.handle(io(port, IoDirection::Out, width)), Verdict::Resume);
+    }
+    let string = IoExit {
+        port: 0x71,
+        width: Width::Byte,
+        direction: IoDirection::In,
+        string: true,
+        rep: true,
+    };
+    assert!(matches!(
+        world.fault(Exit::Io(string)),
+        GuestFault::DeniedPort { port: 0x71, .. }
+    ));
+}
+
+#[test]
+fn where_hardware_answers_an_absent_register_is_an_exception() {
+    for (number, write) in [(0x6e0, false), (0xc001_0117, true), (0x8b, true)] {
+        let mut world = lenient(&[0x0f, 0x32]);
+        world.vcpu.gprs.set(Gpr::Rcx, number);
+        assert_eq!(world.handle(Exit::Msr { write }), Verdict::Resume);
+        assert_eq!(world.vcpu.exception, Some(Exception::PROTECTION));
+        assert_eq!(world.vcpu.rip, RIP, "the instruction did not complete");
+    }
+    let mut world = lenient(&[0x0f, 1, 0xd9]);
+    assert_eq!(world.handle(Exit::Hypercall), Verdict::Resume);
+    assert_eq!(world.vcpu.exception, Some(Exception::UNDEFINED));
+}
+
+#[test]
+fn where_hardware_answers_nothing_on_the_bus_reads_as_ones() {
+    // mov eax, [0xc0000]; mov [0xc0000], eax
+    let mut world = lenient(&[0xa1, 0, 0, 0xc, 0, 0xa3, 0, 0, 0xc, 0]);
+    assert_eq!(
+        world.handle(Exit::NestedFault(at(0xc_0000, false))),
+        Verdict::Resume
+    );
+    assert_eq!(
+        (world.vcpu.gprs.get(Gpr::Rax), world.vcpu.rip),
+        (0xffff_ffff, RIP + 5)
+    );
+    assert_eq!(
+        world.handle(Exit::NestedFault(at(0xc_0000, true))),
+        Verdict::Resume
+    );
+    assert_eq!(world.vcpu.rip, RIP + 10);
+    for fault in [
+        NestedFault {
+            fetch: true,
+            ..at(0xc_0000, false)
+        },
+        NestedFault {
+            table_walk: true,
+            ..at(0xc_0000, true)
+        },
+    ] {
+        assert!(matches!(
+            lenient(&[0x90]).fault(Exit::NestedFault(fault)),
+            GuestFault::Unmapped { .. }
+        ));
+    }
+}
+
+#[test]
+fn the_power_goes_off_and_the_machine_resets_when_the_registers_say_so() {
+    let write = |port, value| {
+        let mut world = World::new(&[0xee]);
+        world.vcpu.next_rip = Some(RIP + 1);
+        world.vcpu.gprs.set(Gpr::Rax, value);
+        world.handle(io(port, IoDirection::Out, Width::Byte))
+    };
+    assert_eq!(write(0x600, 0x34), Verdict::Stop(GuestEnd::PowerOff));
+    assert_eq!(write(0xcf9, 6), Verdict::Stop(GuestEnd::Reset));
+    // Without the enable bit, another state, without the reset bit, the status register.
+    for (port, value) in [(0x600, 0x14), (0x600, 0x24), (0xcf9, 2), (0x601, 0x80)] {
+        assert_eq!(write(port, value), Verdict::Resume, "{port:#x} {value:#x}");
+    }
+    let mut world = World::new(&[0xec]);
+    world.vcpu.next_rip = Some(RIP + 1);
+    world.vcpu.gprs.set(Gpr::Rax, 0xff);
+    assert_eq!(
+        world.handle(io(0x601, IoDirection::In, Width::Byte)),
+        Verdict::Resume
+    );
+    assert_eq!(world.vcpu.gprs.get(Gpr::Rax), 0);
+}

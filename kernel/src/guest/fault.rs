@@ -9,6 +9,12 @@ pub enum GuestEnd {
     /// It wrote to the exit port.
     #[error("ended itself and said {}", said(*.0))]
     Exit(u8),
+    /// It turned its power off.
+    #[error("turned its power off")]
+    PowerOff,
+    /// It reset itself. It is not started again.
+    #[error("reset itself; it is not started again")]
+    Reset,
     /// It was stopped for what it did.
     #[error("stopped: {0}")]
     Fault(#[from] GuestFault),
@@ -24,10 +30,11 @@ const fn said(byte: u8) -> &'static str {
 }
 
 impl GuestEnd {
-    /// It ended itself and said success.
+    /// It ended itself and said success, or turned its power off, which systems do when they are done; one that
+    /// fails resets itself or says failure.
     #[must_use]
     pub fn success(self) -> bool {
-        self == Self::Exit(Outcome::Success as u8)
+        self == Self::Exit(Outcome::Success as u8) || self == Self::PowerOff
     }
 }
 
@@ -178,6 +185,7 @@ mod tests {
             "stopped: write of guest physical address 0x50000000, where nothing is (rip 0x100000)"
         );
         assert!(GuestEnd::Exit(0x10).success() && !GuestEnd::Exit(0x11).success() && !end.success());
+        assert!(GuestEnd::PowerOff.success() && !GuestEnd::Reset.success());
         assert_eq!(GuestEnd::Exit(0x11).to_string(), "ended itself and said failure");
     }
 }

@@ -1,8 +1,11 @@
-//! Loads a guest's image: ELF64 with a PVH note. Nothing in the image is believed.
+//! Loads a guest's image: ELF64 with a PVH note here, a Linux bzImage in [`bzimage`]. Nothing in the image is believed.
 
+use super::bzimage::{self, BzImageError};
+use super::layout::HIGH_RAM;
 use super::rom::{self, RomError};
 use super::{GuestMemory, MemoryError};
 use crate::addr::GuestPhys;
+use crate::virt::LongEntry;
 use core::ops::Range;
 use elf::ElfBytes;
 use elf::abi::{EM_X86_64, PT_LOAD, PT_NOTE};
@@ -60,6 +63,19 @@ pub enum LoadError {
         /// The entry.
         entry: u64,
     },
+    /// The initial file system does not fit.
+    #[error(
+        "the initrd of {size:#x} bytes does not fit into memory above {above:#x}; give the guest more `memory`"
+    )]
+    Initrd {
+        /// Bytes.
+        size: usize,
+        /// First byte that it may use.
+        above: u64,
+    },
+    /// A bzImage.
+    #[error(transparent)]
+    BzImage(#[from] BzImageError),
     /// The boot information does not fit.
     #[error(transparent)]
     Rom(#[from] RomError),
@@ -72,6 +88,19 @@ pub struct BootParameters<'a> {
     pub command_line: &'a str,
     /// CPUs, 1 to [`MAX_CPUS`](super::apic::MAX_CPUS).
     pub cpus: u8,
+    /// Initial file system; empty where there is none.
+    pub initrd: &'a [u8],
+    /// Frequency of the time-stamp counter, in kHz.
+    pub tsc_khz: u64,
+}
+
+/// Where and how CPU 0 starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// In 32-bit protected mode.
+    Protected(EntryState),
+    /// In 64-bit mode.
+    Long(LongEntry),
 }
 
 /// The state in which CPU 0 starts: 32-bit protected mode, paging off, flat segments, interrupts off.
@@ -87,7 +116,44 @@ pub struct EntryState {
 ///
 /// # Errors
 /// [`LoadError`]; memory may hold part of the image then.
-pub fn load(
+pub fn load(image: &[u8], parameters: BootParameters<'_>, memory: &GuestMemory) -> Result<Entry, LoadError> {
+    if bzimage::is_one(image) {
+        bzimage::load(image, parameters, memory).map(Entry::Long)
+    } else {
+        load_elf(image, parameters, memory).map(Entry::Protected)
+    }
+}
+
+/// The end of `size` bytes from `at`, or of all addresses.
+pub(super) const fn above(at: u64, size: u64) -> u64 {
+    at.saturating_add(size)
+}
+
+/// Copies the initial file system to the top of RAM, but below `end`, on a page of its own. Says where it is.
+///
+/// # Errors
+/// It does not fit between `above` and there.
+pub(super) fn top_of_ram(
+    memory: &GuestMemory,
+    initrd: &[u8],
+    end: u64,
+    above: u64,
+) -> Result<u64, LoadError> {
+    let size = initrd.len();
+    if size == 0 {
+        return Ok(0);
+    }
+    let full = LoadError::Initrd { size, above };
+    let at = memory.size().min(end).checked_sub(size as u64).ok_or(full)? & !0xfff;
+    if at < above.max(HIGH_RAM) {
+        return Err(full);
+    }
+    memory.write(GuestPhys(at), initrd).map_err(|_| full)?;
+    Ok(at)
+}
+
+/// Loads an ELF image with a PVH note.
+fn load_elf(
     image: &[u8],
     parameters: BootParameters<'_>,
     memory: &GuestMemory,
@@ -126,7 +192,12 @@ pub fn load(
         .ok()
         .filter(|_| loads().any(inside))
         .ok_or(LoadError::Entry { entry })?;
-    let rom = rom::build(parameters, memory.size())?;
+    let end = loads()
+        .map(|segment| above(segment.p_paddr, segment.p_memsz))
+        .max();
+    let at = top_of_ram(memory, parameters.initrd, u64::MAX, end.unwrap_or(HIGH_RAM))?;
+    let module = (at != 0).then_some((at, parameters.initrd.len() as u64));
+    let rom = rom::build(parameters, memory.size(), module)?;
     memory.load_rom(&rom.image).map_err(|_| RomError::TooLarge {
         bytes: rom.image.len(),
     })?;

@@ -40,10 +40,12 @@ fn image() -> Vec<u8> {
 const PARAMETERS: BootParameters<'static> = BootParameters {
     command_line: "mode=all",
     cpus: 2,
+    initrd: &[],
+    tsc_khz: 1,
 };
 
 fn try_load(image: &[u8]) -> Result<EntryState, LoadError> {
-    load(image, PARAMETERS, &memory(4 << 20))
+    load_elf(image, PARAMETERS, &memory(4 << 20))
 }
 
 fn read<T: FromBytes>(memory: &GuestMemory, at: u64) -> T {
@@ -55,7 +57,7 @@ fn read<T: FromBytes>(memory: &GuestMemory, at: u64) -> T {
 #[test]
 fn a_whole_image_is_loaded_and_its_rest_is_zero() {
     let memory = memory(4 << 20);
-    let entry = load(&image(), PARAMETERS, &memory).unwrap();
+    let entry = load_elf(&image(), PARAMETERS, &memory).unwrap();
     assert_eq!((entry.eip, u64::from(entry.ebx)), (ENTRY, ROM));
     let words: [[u8; 0x20]; 2] = read(&memory, 0x10_0000);
     assert_eq!(words, [[0xf4; 0x20], [0; 0x20]]);
@@ -69,7 +71,7 @@ fn a_segment_over_another_has_its_own_bytes_and_zeros() {
     file[120 + 24..120 + 32].copy_from_slice(&0x10_0004u64.to_le_bytes());
     file[120 + 40..120 + 48].copy_from_slice(&32u64.to_le_bytes());
     let memory = memory(4 << 20);
-    assert_eq!(load(&file, PARAMETERS, &memory), Err(LoadError::NoNote));
+    assert_eq!(load_elf(&file, PARAMETERS, &memory), Err(LoadError::NoNote));
     let found: [u8; 0x28] = read(&memory, 0x10_0000);
     assert_eq!(found[..4], [0xf4; 4]);
     assert_eq!(found[4..28], file[176 + 0x20..]);
@@ -115,7 +117,7 @@ fn broken_images_are_told_apart() {
 #[test]
 fn the_boot_information_leads_to_everything() {
     let memory = memory(4 << 20);
-    let entry = load(&image(), PARAMETERS, &memory).unwrap();
+    let entry = load_elf(&image(), PARAMETERS, &memory).unwrap();
     let info: spec::pvh::StartInfo = read(&memory, entry.ebx.into());
     assert_eq!((info.magic.get(), info.version.get()), (0x336e_c578, 1));
     let line: [u8; 9] = read(&memory, info.command_line.get());
@@ -152,8 +154,17 @@ fn the_boot_information_leads_to_everything() {
 
 #[test]
 fn boot_information_that_does_not_fit_is_refused() {
-    let build =
-        |command_line: &str, cpus| rom::build(BootParameters { command_line, cpus }, 4 << 20).map(|_| ());
+    let build = |command_line: &str, cpus| {
+        {
+            let parameters = BootParameters {
+                command_line,
+                cpus,
+                ..PARAMETERS
+            };
+            rom::build(parameters, 4 << 20, None)
+        }
+        .map(|_| ())
+    };
     assert!(matches!(
         build(&"x".repeat(0x2_0000), 1),
         Err(RomError::TooLarge { .. })
@@ -175,6 +186,6 @@ proptest! {
         }
         file.truncate(length);
         let memory = memory(2 << 20);
-        let _ = load(&file, PARAMETERS, &memory);
+        let _ = load_elf(&file, PARAMETERS, &memory);
     }
 }

@@ -9,6 +9,7 @@ pub mod apic;
 mod apic_timer;
 mod backend;
 pub mod bars;
+pub mod bzimage;
 pub mod config_space;
 mod console;
 pub mod devices;

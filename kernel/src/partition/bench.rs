@@ -77,6 +77,7 @@ pub fn bench(mut run: Run, features: Features, entry_ticks: u64) -> Result<bool,
             guest,
             grant: ready.grant,
             image: ready.image,
+            initrd: ready.initrd,
             plan: None,
         }
     });

@@ -182,7 +182,8 @@ fn check(bundle: &Bundle<'_>, up: &[bool], index: usize, guest: &Guest) -> Vec<P
             });
         }
     }
-    if bundle.image(guest.image).is_none() {
+    let inside = |image| bundle.image(image).is_some();
+    if !inside(guest.image) || !guest.initrd.is_none_or(inside) {
         problems.push(Problem::Image);
     }
     problems
@@ -197,7 +198,7 @@ fn fixed(guest: &Guest) -> Option<(u64, u64)> {
 mod tests {
     use super::*;
     use crate::memory::regions::{Kind, Region};
-    use cohort_abi::bundle::{Config, Expect, Image, Mode, build};
+    use cohort_abi::bundle::{Config, Denied, Expect, Image, Mode, build};
 
     fn guest(name: &str, cpu: u32, memory_at: Option<u64>) -> Guest {
         Guest {
@@ -206,6 +207,8 @@ mod tests {
             memory: 4 << 20,
             memory_at,
             image: Image { offset: 0, len: 4 },
+            initrd: None,
+            denied: Denied::Stop,
             cmdline: String::new(),
             devices: Vec::new(),
             expect: Expect::Success,
@@ -289,6 +292,10 @@ mod tests {
             [Problem::MemorySize(u64::MAX)]
         );
         assert_eq!(bad(|guest| guest.image.len = 5), [Problem::Image]);
+        assert_eq!(
+            bad(|guest| guest.initrd = Some(Image { offset: 4, len: 1 })),
+            [Problem::Image]
+        );
         assert!(matches!(
             bad(|guest| guest.memory_at = Some(1 << 40))[..],
             [Problem::Memory(_)]

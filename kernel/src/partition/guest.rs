@@ -8,7 +8,7 @@ use super::prepare::Ready;
 use crate::addr::HostPhys;
 use crate::guest::devices::{AssignedFunctions, BusError};
 use crate::guest::dispatch::Platform;
-use crate::guest::loader::{self, BootParameters, LoadError};
+use crate::guest::loader::{self, BootParameters, Entry, LoadError};
 use crate::guest::policy::direct_msrs;
 use crate::guest::{GuestEnd, GuestMemory, MemoryError};
 use crate::pci::Function;
@@ -96,6 +96,8 @@ impl Partition {
         let parameters = BootParameters {
             command_line: &config.cmdline,
             cpus: 1,
+            initrd: ready.initrd,
+            tsc_khz: crate::cpu::clock::khz(),
         };
         let entry = loader::load(ready.image, parameters, &memory)?;
         steps::done("loading");
@@ -109,10 +111,13 @@ impl Partition {
         direct_msrs().for_each(|msr| msrs.allow(msr));
         let ports = Arc::from(IoPermissions::deny_all());
         let mut vcpu = SvmVcpu::new(root, ports, Arc::from(msrs), features.nrip_save);
-        vcpu.reset(EntryState {
-            eip: entry.eip,
-            ebx: entry.ebx,
-        });
+        match entry {
+            Entry::Protected(entry) => vcpu.reset(EntryState {
+                eip: entry.eip,
+                ebx: entry.ebx,
+            }),
+            Entry::Long(entry) => vcpu.reset_long(entry),
+        }
         for place in assigned.placements() {
             log::info!("{} finds {} at {}", config.name, place.physical, place.guest);
         }
@@ -120,7 +125,7 @@ impl Partition {
         Ok(Box::new(Self {
             name: config.name.clone(),
             vcpu,
-            platform: Platform::new(memory),
+            platform: Platform::new(memory).answering(config.denied),
             functions: assigned,
             backend,
             ending: Ending::None,

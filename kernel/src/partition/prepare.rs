@@ -25,6 +25,8 @@ pub struct Ready {
     pub grant: Grant,
     /// Its image.
     pub image: &'static [u8],
+    /// Its initial file system; empty where it has none.
+    pub initrd: &'static [u8],
     /// What to open for it.
     pub plan: Option<OpenPlan<'static>>,
 }
@@ -99,7 +101,8 @@ pub fn prepare(
     };
     let mut guests = Vec::new();
     for (((number, guest), grant), plan) in (0..).zip(&config.guests).zip(granted).zip(planned) {
-        let Some(image) = bundle.image(guest.image) else {
+        let initrd = guest.initrd.map_or(Some(&[][..]), |initrd| bundle.image(initrd));
+        let (Some(image), Some(initrd)) = (bundle.image(guest.image), initrd) else {
             return Err(Refused::Configuration);
         };
         guests.push(Ready {
@@ -107,6 +110,7 @@ pub fn prepare(
             guest: guest.clone(),
             grant,
             image,
+            initrd,
             plan,
         });
     }

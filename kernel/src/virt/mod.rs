@@ -11,8 +11,8 @@ mod vcpu;
 
 pub use exit::{Exit, ExitKind, IoDirection, IoExit, NestedFault};
 pub use vcpu::{
-    CodeSegment, ContextMsr, Exception, Gpr, Gprs, InvalidMsrValue, Segment, VcpuState, cr0, cr4, efer,
-    rflags,
+    CodeSegment, ContextMsr, Exception, Gpr, Gprs, InvalidMsrValue, LongEntry, Segment, VcpuState, cr0, cr4,
+    efer, rflags,
 };
 
 #[cfg(test)]

@@ -108,6 +108,25 @@ pub mod rflags {
     pub const OF: u64 = 1 << 11;
 }
 
+/// Registers at a vCPU's first instruction in 64-bit mode: paging on, flat segments, interrupts off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LongEntry {
+    /// RIP.
+    pub rip: u64,
+    /// RSI.
+    pub rsi: u64,
+    /// CR3: guest physical address of the top table, which maps `rip`.
+    pub cr3: u64,
+    /// Guest physical address of the descriptor table that `code` and `data` are in.
+    pub gdt: u64,
+    /// Its limit: the offset of its last byte.
+    pub gdt_limit: u32,
+    /// Selector of the code segment.
+    pub code: u16,
+    /// Selector of the data segments.
+    pub data: u16,
+}
+
 /// A segment register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the processor's own")]

@@ -4,7 +4,7 @@
 
 pub mod cpuid;
 mod msr;
-mod port;
+pub mod port;
 
 pub use msr::{MsrAccess, direct_msrs, msr};
-pub use port::{PortAction, direct_ports, port};
+pub use port::{PortAction, absent, direct_ports, port};

@@ -43,6 +43,8 @@ const TABLE: &[(u32, MsrAccess)] = &[
     (msr::KERNEL_GS_BASE, MsrAccess::Direct),
     (msr::SYSCFG, MsrAccess::Fixed(0)),
     (msr::HWCR, MsrAccess::Fixed(0)),
+    // Linux turns access to extended configuration space by ports on, which are not there.
+    (msr::NB_CFG, MsrAccess::Fixed(0)),
     (
         msr::VM_CR,
         MsrAccess::ReadOnly(msr::VM_CR_SVMDIS | msr::VM_CR_LOCK),

@@ -10,13 +10,31 @@ pub enum PortAction {
     Console(u8),
     /// The exit port.
     Exit,
+    /// ACPI's sleep control register.
+    Sleep,
+    /// ACPI's sleep status register.
+    SleepStatus,
+    /// The reset register.
+    Reset,
     /// Nothing is there, but software that also runs on a PC writes to it to find out or to turn it off: writes
     /// are dropped, reads are all ones.
     Absent,
 }
 
 /// First port of the guest's console.
-const CONSOLE: u16 = 0x3f8;
+pub const CONSOLE: u16 = 0x3f8;
+/// Sleep control register of hardware-reduced ACPI (ACPI 6.4, section 4.8.3.7).
+pub const SLEEP_CONTROL: u16 = 0x600;
+/// Sleep status register of the same.
+pub const SLEEP_STATUS: u16 = 0x601;
+/// Reset register, where PCs have it.
+pub const RESET: u16 = 0xcf9;
+/// What resets the machine: full reset, requested.
+pub const RESET_VALUE: u8 = 6;
+/// Sleep control: go to the state in bits 4:2.
+pub const SLEEP_ENABLE: u8 = 1 << 5;
+/// Sleep control: the value of bits 4:2 that turns the power off.
+pub const SLEEP_SOFT_OFF: u8 = 5;
 
 const TABLE: &[(RangeInclusive<u16>, PortAction)] = &[
     // The 8259 pair, to mask it.
@@ -25,6 +43,9 @@ const TABLE: &[(RangeInclusive<u16>, PortAction)] = &[
     // The POST code port, written as a delay.
     (0x80..=0x80, PortAction::Absent),
     (exit::PORT..=exit::PORT, PortAction::Exit),
+    (SLEEP_CONTROL..=SLEEP_CONTROL, PortAction::Sleep),
+    (SLEEP_STATUS..=SLEEP_STATUS, PortAction::SleepStatus),
+    (RESET..=RESET, PortAction::Reset),
     (CONSOLE..=CONSOLE + 7, PortAction::Console(0)),
 ];
 
@@ -36,6 +57,17 @@ pub fn port(port: u16) -> Option<PortAction> {
         PortAction::Console(_) => PortAction::Console((port - range.start()) as u8),
         other => *other,
     })
+}
+
+/// What a read finds at a port where no table has anything, for guests that are told what a PC without it says.
+#[must_use]
+pub const fn absent(port: u16) -> u64 {
+    match port {
+        // The interval timer. One that seems to stand at all ones is read 50,000 times by systems that wait for it to
+        // count; one that stands at zero is given up at once.
+        0x40..=0x43 => 0,
+        _ => u64::MAX,
+    }
 }
 
 /// The ports that a guest reaches without an exit: none.
@@ -54,7 +86,8 @@ mod tests {
         for denied in [0, 0xcf8, 0xcfc, 0x70, 0x604, 0x3f7, 0x400, 0xffff] {
             assert_eq!(port(denied), None);
         }
-        assert_eq!((0..=u16::MAX).filter(|p| port(*p).is_some()).count(), 14);
+        assert_eq!((0..=u16::MAX).filter(|p| port(*p).is_some()).count(), 17);
+        assert_eq!((absent(0x40), absent(0x61)), (0, u64::MAX));
         assert_eq!(direct_ports().count(), 0);
     }
 }

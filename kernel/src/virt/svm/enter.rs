@@ -10,7 +10,8 @@ use spec::svm::Vmcb;
 ///
 /// The global interrupt flag is off from before the guest's state is loaded until all of the host's is back, so that
 /// no host handler ever meets the guest's task register or GS. Host RFLAGS.IF is on meanwhile: it decides
-/// whether physical interrupts leave the guest (section 15.21.1). What came in is taken right after STGI.
+/// whether physical interrupts leave the guest (section 15.21.1). What came in is taken right after STGI. The NOP behind STI ends
+/// its interrupt shadow, which QEMU otherwise carries into the guest, where it keeps a virtual interrupt from its first instruction.
 #[unsafe(naked)]
 unsafe extern "C" fn enter(guest: *mut Vmcb, gprs: *mut Gprs, host: *mut Vmcb) {
     naked_asm!(
@@ -42,6 +43,7 @@ unsafe extern "C" fn enter(guest: *mut Vmcb, gprs: *mut Gprs, host: *mut Vmcb) {
         "mov r15, [rsi + 8 * 15]",
         "mov rsi, [rsi + 8 * 6]",
         "sti",
+        "nop",
         "vmrun rax",
         "cli",
         "vmsave rax",

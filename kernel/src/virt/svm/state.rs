@@ -3,13 +3,14 @@
 use super::decode;
 use super::permission::{IoPermissions, MsrPermissions};
 use crate::virt::{
-    CodeSegment, ContextMsr, Exception, Exit, Gpr, Gprs, InvalidMsrValue, Segment, VcpuState, efer, rflags,
+    CodeSegment, ContextMsr, Exception, Exit, Gpr, Gprs, InvalidMsrValue, LongEntry, Segment, VcpuState, cr4,
+    efer, rflags,
 };
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use spec::svm::{
-    INTERCEPT_CR8, INTERRUPT_SHADOW, Intercept1, Intercept2, NP_ENABLE, TLB_FLUSH_ALL, VirtualInterrupt,
-    Vmcb, VmcbSegment, attributes, event,
+    INTERCEPT_CR8, INTERRUPT_SHADOW, Intercept1, Intercept2, NP_ENABLE, TLB_FLUSH_ALL, V_INTR_VECTOR_SHIFT,
+    VirtualInterrupt, Vmcb, VmcbSegment, attributes, event,
 };
 
 /// Registers at a vCPU's first instruction, for the 32-bit entry of PVH: protected mode, no paging, flat segments.
@@ -138,6 +139,25 @@ impl SvmVcpu {
         self.vmcb.tlb_control = TLB_FLUSH_ALL;
     }
 
+    /// Puts the vCPU at its first instruction in 64-bit mode.
+    pub fn reset_long(&mut self, entry: LongEntry) {
+        self.reset(EntryState { eip: 0, ebx: 0 });
+        let vmcb = &mut *self.vmcb;
+        vmcb.cs.selector = entry.code;
+        vmcb.cs.attributes = attributes::CODE32 & !attributes::DEFAULT32 | attributes::LONG;
+        for segment in [&mut vmcb.ds, &mut vmcb.es, &mut vmcb.ss] {
+            segment.selector = entry.data;
+        }
+        vmcb.gdtr.base = entry.gdt;
+        vmcb.gdtr.limit = entry.gdt_limit;
+        vmcb.efer |= efer::LME | efer::LMA;
+        vmcb.cr0 |= CR0_PG;
+        vmcb.cr3 = entry.cr3;
+        vmcb.cr4 = cr4::PAE;
+        vmcb.rip = entry.rip;
+        self.gprs.set(Gpr::Rsi, entry.rsi);
+    }
+
     /// What VMRUN needs before an entry.
     #[cfg_attr(
         not(target_os = "none"),
@@ -158,17 +178,44 @@ impl SvmVcpu {
         vmcb.tlb_control = 0;
         self.gprs.set(Gpr::Rax, vmcb.rax);
         self.gprs.set(Gpr::Rsp, vmcb.rsp);
-        // An event whose delivery the exit cut off must be delivered again (section 15.7.2).
-        vmcb.event_injection = if vmcb.exit_int_info & event::VALID != 0 {
-            vmcb.exit_int_info
-        } else {
-            0
-        };
+        vmcb.event_injection = 0;
         let exit = decode::decode(vmcb);
-        if exit == Exit::InterruptWindow {
-            vmcb.virtual_interrupt &= !VirtualInterrupt::V_IRQ.bits();
+        let raised = vmcb.intercept1 & Intercept1::VINTR.bits() == 0;
+        let pending = vmcb.virtual_interrupt & VirtualInterrupt::V_IRQ.bits() != 0;
+        if exit == Exit::InterruptWindow || raised && !pending {
+            // The window has opened, or the interrupt is delivered: the next virtual interrupt is a window again.
+            vmcb.virtual_interrupt &= VirtualInterrupt::V_INTR_MASKING.bits();
+            vmcb.intercept1 |= Intercept1::VINTR.bits();
+        }
+        // An event whose delivery the exit cut off must be delivered again (section 15.7.2).
+        let cut_off = self.vmcb.exit_int_info;
+        if cut_off & event::VALID != 0 {
+            if cut_off & event::TYPE_MASK == event::TYPE_INTERRUPT {
+                self.raise(cut_off as u8);
+            } else {
+                self.vmcb.event_injection = cut_off;
+            }
         }
         exit
+    }
+
+    /// Has the processor deliver external interrupt `vector` as a virtual interrupt (section 15.21.4): as soon as the guest
+    /// can take it, which is at once where it is [`interruptible`](VcpuState::interruptible).
+    ///
+    /// Event injection would do the same, but QEMU (7.2, `helper_vmrun`) leaves the injected vector behind as a pending
+    /// exception, and delivers it a second time, interrupts on or off, if its main loop breaks off the guest for a reason
+    /// of its own before the guest's next exit.
+    fn raise(&mut self, vector: u8) {
+        self.vmcb.intercept1 &= !Intercept1::VINTR.bits();
+        let flags = (VirtualInterrupt::V_IRQ | VirtualInterrupt::V_IGN_TPR).bits();
+        let kept = self.vmcb.virtual_interrupt & VirtualInterrupt::V_INTR_MASKING.bits();
+        self.vmcb.virtual_interrupt = kept | flags | u64::from(vector) << V_INTR_VECTOR_SHIFT;
+    }
+
+    /// Whether an interrupt that was raised has not been delivered yet.
+    fn interrupt_waits(&self) -> bool {
+        self.vmcb.intercept1 & Intercept1::VINTR.bits() == 0
+            && self.vmcb.virtual_interrupt & VirtualInterrupt::V_IRQ.bits() != 0
     }
 
     fn segment(&self, segment: Segment) -> &VmcbSegment {
@@ -279,12 +326,13 @@ impl VcpuState for SvmVcpu {
         self.vmcb.rflags & rflags::IF != 0
             && self.vmcb.interrupt_shadow & INTERRUPT_SHADOW == 0
             && self.vmcb.event_injection & event::VALID == 0
+            && !self.interrupt_waits()
     }
 
     fn inject_interrupt(&mut self, vector: u8) -> bool {
         let can = self.interruptible();
         if can {
-            self.vmcb.event_injection = event::VALID | event::TYPE_INTERRUPT | u64::from(vector);
+            self.raise(vector);
         }
         can
     }
@@ -298,7 +346,10 @@ impl VcpuState for SvmVcpu {
     }
 
     fn request_interrupt_window(&mut self) {
-        self.vmcb.virtual_interrupt |= (VirtualInterrupt::V_IRQ | VirtualInterrupt::V_IGN_TPR).bits();
+        // One that is about to be delivered brings an exit soon: its EOI.
+        if !self.interrupt_waits() {
+            self.vmcb.virtual_interrupt |= (VirtualInterrupt::V_IRQ | VirtualInterrupt::V_IGN_TPR).bits();
+        }
     }
 }
 
@@ -315,6 +366,12 @@ mod tests {
         )
     }
 
+    /// The interrupt that waits for the guest.
+    fn raised(vcpu: &SvmVcpu) -> Option<u8> {
+        let vector = (vcpu.vmcb.virtual_interrupt >> V_INTR_VECTOR_SHIFT) as u8;
+        vcpu.interrupt_waits().then_some(vector)
+    }
+
     #[test]
     fn an_interrupt_waits_for_the_flag_the_shadow_and_the_event_before_it() {
         let mut vcpu = vcpu();
@@ -325,7 +382,7 @@ mod tests {
         vcpu.set_rip(0x1001);
         assert!(vcpu.inject_interrupt(0x40));
         assert!(!vcpu.inject_interrupt(0x41), "one event an entry");
-        assert_eq!(vcpu.vmcb.event_injection, 0x8000_0040);
+        assert_eq!(raised(&vcpu), Some(0x40));
     }
 
     #[test]
@@ -333,12 +390,70 @@ mod tests {
         let mut vcpu = vcpu();
         vcpu.set_rflags(rflags::IF);
         assert!(vcpu.inject_interrupt(0x40));
-        vcpu.vmcb.exit_int_info = vcpu.vmcb.event_injection;
+        vcpu.vmcb.virtual_interrupt &= !VirtualInterrupt::V_IRQ.bits();
+        vcpu.vmcb.exit_int_info = 0x8000_0040;
         vcpu.finish();
-        assert_eq!(vcpu.vmcb.event_injection, 0x8000_0040);
+        assert_eq!((raised(&vcpu), vcpu.vmcb.event_injection), (Some(0x40), 0));
+        vcpu.vmcb.exit_int_info = 0;
+        vcpu.finish();
+        assert_eq!(raised(&vcpu), Some(0x40), "the exit came before it");
+        vcpu.vmcb.virtual_interrupt &= !VirtualInterrupt::V_IRQ.bits();
+        vcpu.finish();
+        assert_eq!(raised(&vcpu), None);
+        vcpu.inject_exception(Exception::PROTECTION);
+        let exception = vcpu.vmcb.event_injection;
+        vcpu.vmcb.exit_int_info = exception;
+        vcpu.finish();
+        assert_eq!(vcpu.vmcb.event_injection, exception);
         vcpu.vmcb.exit_int_info = 0;
         vcpu.finish();
         assert_eq!(vcpu.vmcb.event_injection, 0);
+    }
+
+    #[test]
+    fn a_window_is_one_exit_and_no_interrupt() {
+        let mut vcpu = vcpu();
+        vcpu.request_interrupt_window();
+        let asked = vcpu.vmcb.virtual_interrupt;
+        assert_eq!(raised(&vcpu), None, "VINTR is intercepted");
+        vcpu.vmcb.exit_code = spec::svm::exit_code::CPUID;
+        vcpu.finish();
+        assert_eq!(vcpu.vmcb.virtual_interrupt, asked, "still asked for");
+        vcpu.vmcb.exit_code = spec::svm::exit_code::VINTR;
+        assert_eq!(vcpu.finish(), Exit::InterruptWindow);
+        assert_eq!(vcpu.vmcb.virtual_interrupt & VirtualInterrupt::V_IRQ.bits(), 0);
+        vcpu.set_rflags(rflags::IF);
+        assert!(vcpu.inject_interrupt(0x51));
+        vcpu.request_interrupt_window();
+        assert_eq!(raised(&vcpu), Some(0x51), "the window does not take its place");
+    }
+
+    #[test]
+    fn a_64_bit_entry_is_consistent() {
+        let mut vcpu = vcpu();
+        vcpu.reset_long(LongEntry {
+            rip: 0x100_0200,
+            rsi: 0x7000,
+            cr3: 0x8000,
+            gdt: 0x6000,
+            gdt_limit: 0x1f,
+            code: 0x10,
+            data: 0x18,
+        });
+        let code = vcpu.code_segment();
+        // Long mode needs paging and PAE, and a 64-bit code segment no default size (section 15.5.1).
+        assert!(code.long && !code.default32 && code.cpl == 0);
+        assert_eq!(vcpu.efer(), efer::LME | efer::LMA);
+        assert_eq!(
+            (vcpu.cr0(), vcpu.cr3(), vcpu.cr4()),
+            (CR0_RESET | CR0_PG, 0x8000, cr4::PAE)
+        );
+        assert_eq!((vcpu.rip(), vcpu.gprs().get(Gpr::Rsi)), (0x100_0200, 0x7000));
+        vcpu.reset(EntryState { eip: 1, ebx: 2 });
+        assert_eq!(
+            (vcpu.efer(), vcpu.cr0(), vcpu.code_segment().default32),
+            (0, CR0_RESET, true)
+        );
     }
 
     #[test]
