@@ -272,9 +272,9 @@ fn page_tables() -> Vec<[u64; 512]> {
     let flags = (Entry::PRESENT | Entry::WRITABLE).bits();
     let mut tables = alloc::vec![[0u64; 512]; 2];
     let (mut top, mut second) = ([0; 512], [0; 512]);
-    top[0] = TABLES + PAGE | flags;
+    top[0] = (TABLES + PAGE) | flags;
     for (gib, entry) in (0..MAPPED_GIB).zip(&mut second) {
-        *entry = TABLES + (2 + gib) * PAGE | flags;
+        *entry = (TABLES + (2 + gib) * PAGE) | flags;
         let mut third = [0; 512];
         for (page, entry) in (0..).zip(&mut third) {
             *entry = gib << 30 | page << 21 | flags | Entry::LARGE.bits();
