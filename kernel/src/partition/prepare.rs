@@ -64,7 +64,6 @@ pub(super) fn repair(table: &Table, cohort: CohortId) -> bool {
 
 /// Checks the whole configuration against the machine. Nothing is touched but, where guests are to run, those of their cohorts that
 /// are out of service: a repair is tried.
-
 ///
 /// # Errors
 /// [`Refused::Configuration`] after every problem was said.
