@@ -25,8 +25,12 @@ const TO_MEMORY: u32 = 2;
 /// Where the device's buffer lies in its own address space.
 const BUFFER: u64 = 0x4_0000;
 
-/// A transfer takes 100 ms of virtual time.
-const PATIENCE: u32 = 5_000;
+/// Milliseconds of sleep between two looks at a transfer, which takes 100 ms of virtual time. A guest that polls without sleep holds
+/// up the whole machine where QEMU runs all CPUs in one thread and time counts their instructions.
+const NAP: u32 = 10;
+
+/// Looks after which a transfer is given up.
+const LOOKS: u32 = 500;
 
 /// The device does not work.
 #[derive(Debug, thiserror::Error)]
@@ -87,10 +91,13 @@ impl Edu {
     /// The transfer does not end.
     pub fn transfer(&self, direction: Direction, address: u64) -> Result<(), EduError> {
         self.begin(direction, address);
-        time::poll(PATIENCE, || {
-            (self.registers.read32(DMA_COMMAND) & START == 0).then_some(())
-        })
-        .ok_or(EduError::Timeout(self.function.address))
+        for _ in 0..LOOKS {
+            if self.registers.read32(DMA_COMMAND) & START == 0 {
+                return Ok(());
+            }
+            time::sleep(NAP);
+        }
+        Err(EduError::Timeout(self.function.address))
     }
 
     /// Begins the same and does not wait.
