@@ -28,7 +28,7 @@ pub const DEMO: &str = include_str!("../../demo.toml");
 pub const LINUX: &str = include_str!("../../linux.toml");
 
 /// The guests that `image = "NAME"` builds and takes from `tests/guests`.
-pub const BUILT_IN_IMAGES: [&str; 3] = ["storage", "rogue", "faulty"];
+pub const BUILT_IN_IMAGES: [&str; 4] = ["storage", "rogue", "several", "faulty"];
 
 /// The image that is Debian's kernel.
 pub const LINUX_IMAGE: &str = "linux";

@@ -1,13 +1,18 @@
-//! One partition: everything that a guest's CPU works on, built before the guest runs.
+//! One partition: everything that a guest's CPUs work on, built before the guest runs.
 #![expect(unsafe_code, reason = "takes RAM that the memory map calls free")]
 
 use super::backend::{self, MachineBackend};
 use super::backing::Backing;
+use super::cpus::Cpus;
 use super::frames::HeapFrames;
 use super::prepare::Ready;
-use crate::addr::HostPhys;
+use super::routes::Routes;
+use super::space::Space;
+use super::vcpu::Vcpu;
+use crate::addr::{GuestPhys, HostPhys};
+use crate::guest::board::Board;
 use crate::guest::devices::{AssignedFunctions, BusError};
-use crate::guest::dispatch::Platform;
+use crate::guest::dispatch::{Devices, Platform};
 use crate::guest::loader::{self, BootParameters, Entry, LoadError};
 use crate::guest::policy::direct_msrs;
 use crate::guest::{GuestEnd, GuestMemory, MemoryError};
@@ -16,11 +21,12 @@ use crate::steps;
 use crate::survey::Table;
 use crate::virt::nested::{MapError, NestedTables};
 use crate::virt::svm::{EntryState, Features, IoPermissions, MsrPermissions, SvmVcpu};
-use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+use spin::Mutex;
 use vfio_core::{Access, Mapping};
 
 /// Why a partition cannot be built.
@@ -53,28 +59,56 @@ pub(super) enum Ending {
     None,
 }
 
-/// A guest with all that its CPU needs.
-pub(super) struct Partition {
-    pub(super) name: String,
-    pub(super) vcpu: SvmVcpu,
-    pub(super) platform: Platform,
+/// The assigned functions and the machine behind them.
+pub(super) struct Assigned {
     pub(super) functions: AssignedFunctions,
     pub(super) backend: MachineBackend,
-    pub(super) ending: Ending,
-    pub(super) started: u64,
+}
+
+/// A guest with all that its CPUs share.
+pub(super) struct Partition {
+    pub(super) name: String,
+    pub(super) board: Arc<Board>,
+    pub(super) cpus: Arc<Cpus>,
+    pub(super) space: Arc<Space>,
+    pub(super) routes: Arc<Routes>,
+    /// Held by one vCPU at a time, also while it resets a function: the others wait outside the guest if they need it.
+    pub(super) assigned: Mutex<Assigned>,
+    ending: Mutex<Ending>,
+    started: AtomicU64,
     entry_ticks: u64,
 }
 
+/// A partition's assigned functions, locked for each access.
+pub(super) struct Registers<'a>(pub(super) &'a Mutex<Assigned>);
+
+impl Devices for Registers<'_> {
+    fn has(&self, gpa: GuestPhys) -> bool {
+        self.0.lock().functions.has(gpa)
+    }
+
+    fn read(&mut self, gpa: GuestPhys, bytes: u8) -> Option<u64> {
+        let Assigned { functions, backend } = &mut *self.0.lock();
+        functions.with(backend).read(gpa, bytes)
+    }
+
+    fn write(&mut self, gpa: GuestPhys, bytes: u8, value: u64) -> bool {
+        let Assigned { functions, backend } = &mut *self.0.lock();
+        functions.with(backend).write(gpa, bytes, value)
+    }
+}
+
 impl Partition {
-    /// Loads the guest's memory and builds its tables. What devices will reach is wiped here, anything else when it is
+    /// Loads the guest's memory and builds its tables and its vCPUs. What devices will reach is wiped here, anything else when it is
     /// used for the first time.
     pub(super) fn build(
         ready: &Ready,
         table: Option<&'static Table>,
         features: Features,
         entry_ticks: u64,
-    ) -> Result<Box<Self>, BuildError> {
-        let (grant, config) = (ready.grant, &ready.guest);
+    ) -> Result<(Arc<Self>, Vec<Vcpu>), BuildError> {
+        let (grant, config) = (&ready.grant, &ready.guest);
+        let cpus = Arc::new(Cpus::new(grant.cpus.clone()));
         let base = NonNull::new(grant.ram as *mut u8).ok_or(MemoryError::Size { size: grant.bytes })?;
         // SAFETY: the memory map calls the range free RAM, it is mapped one to one, and it was granted to this guest
         // alone; nothing of the hypervisor lies there.
@@ -87,7 +121,7 @@ impl Partition {
                 .collect(),
             None => Vec::new(),
         };
-        let mut assigned = AssignedFunctions::new(backend::config(table), &functions, 1)?;
+        let mut assigned = AssignedFunctions::new(backend::config(table), &functions, cpus.count())?;
         steps::done("bus of the guest");
         if !config.devices.is_empty() {
             memory.wipe_all();
@@ -95,7 +129,7 @@ impl Partition {
         steps::done("wiping");
         let parameters = BootParameters {
             command_line: &config.cmdline,
-            cpus: 1,
+            cpus: cpus.count(),
             initrd: ready.initrd,
             tsc_khz: crate::cpu::clock::khz(),
         };
@@ -103,40 +137,72 @@ impl Partition {
         steps::done("loading");
         let mut backing = Backing::new(NestedTables::new(HeapFrames, features.page1g)?);
         backing.map_wiped(&memory)?;
-        let root = backing.root();
-        let mut backend = MachineBackend::new(table, grant.cpu, backing);
+        let space = Arc::new(Space::new(backing, cpus.clone()));
+        let routes = Arc::new(Routes::new());
+        let mut backend = MachineBackend::new(table, cpus.clone(), routes.clone(), space.clone());
         assigned.show(&mut backend);
         steps::done("nested tables");
         let mut msrs = MsrPermissions::deny_all();
         direct_msrs().for_each(|msr| msrs.allow(msr));
-        let ports = Arc::from(IoPermissions::deny_all());
-        let mut vcpu = SvmVcpu::new(root, ports, Arc::from(msrs), features.nrip_save);
-        match entry {
-            Entry::Protected(entry) => vcpu.reset(EntryState {
-                eip: entry.eip,
-                ebx: entry.ebx,
-            }),
-            Entry::Long(entry) => vcpu.reset_long(entry),
-        }
+        let (ports, msrs) = (Arc::from(IoPermissions::deny_all()), Arc::from(msrs));
+        let board = Board::new(memory, cpus.count())
+            .answering(config.denied)
+            .ticking(crate::cpu::clock::khz());
         for place in assigned.placements() {
             log::info!("{} finds {} at {}", config.name, place.physical, place.guest);
         }
-        steps::done("vCPU");
-        Ok(Box::new(Self {
+        let partition = Arc::new(Self {
             name: config.name.clone(),
-            vcpu,
-            platform: Platform::new(memory).answering(config.denied),
-            functions: assigned,
-            backend,
-            ending: Ending::None,
-            started: 0,
+            board: Arc::new(board),
+            cpus: cpus.clone(),
+            space,
+            routes,
+            assigned: Mutex::new(Assigned {
+                functions: assigned,
+                backend,
+            }),
+            ending: Mutex::new(Ending::None),
+            started: AtomicU64::new(0),
             entry_ticks,
-        }))
+        });
+        let vcpu = |id| {
+            let (ports, msrs) = (Arc::clone(&ports), Arc::clone(&msrs));
+            let mut vcpu = SvmVcpu::new(partition.space.root(), ports, msrs, features.nrip_save);
+            match entry {
+                _ if id != 0 => {}
+                Entry::Protected(entry) => vcpu.reset(EntryState {
+                    eip: entry.eip,
+                    ebx: entry.ebx,
+                }),
+                Entry::Long(entry) => vcpu.reset_long(entry),
+            }
+            let platform = Platform::new(partition.board.clone(), id);
+            Vcpu::new(partition.clone(), id, vcpu, platform)
+        };
+        let vcpus = (0..cpus.count()).map(vcpu).collect();
+        steps::done("vCPUs");
+        Ok((partition, vcpus))
+    }
+
+    /// vCPU 0 begins.
+    pub(super) fn begin(&self, now: u64) {
+        self.started.store(now, Ordering::Relaxed);
+    }
+
+    /// The guest ends like this, unless it has ended already, on all its vCPUs.
+    pub(super) fn end(&self, how: Ending) {
+        {
+            let mut ending = self.ending.lock();
+            if *ending == Ending::None {
+                *ending = how;
+            }
+        }
+        self.cpus.stop();
     }
 
     /// What the guest's devices may reach: its memory, at the addresses that the guest knows.
     pub(super) fn dma_regions(&self) -> Vec<Mapping> {
-        let regions = self.platform.memory().regions();
+        let regions = self.board.memory().regions();
         let used = regions.iter().filter(|region| region.size != 0);
         used.map(|region| Mapping {
             iova: region.gpa.iova(),
@@ -153,7 +219,7 @@ impl Partition {
 
     /// Whether it succeeded, and how it ended, for people.
     pub(super) fn ending(&self) -> (bool, String) {
-        match self.ending {
+        match *self.ending.lock() {
             Ending::Guest(end) => (end.success(), end.to_string()),
             Ending::Deadline => (
                 false,
@@ -165,30 +231,22 @@ impl Partition {
     }
 
     /// Whether it was stopped for its own fault, or because its time was over.
-    pub(super) const fn stopped(&self) -> bool {
-        matches!(self.ending, Ending::Guest(GuestEnd::Fault(_)) | Ending::Deadline)
-    }
-
-    /// Exits by reason.
-    pub(super) fn exits(&self) -> Vec<(String, u64)> {
-        self.platform
-            .exits()
-            .map(|(kind, count)| (kind.name().to_string(), count))
-            .collect()
-    }
-
-    /// Interrupts of devices.
-    pub(super) const fn interrupts(&self) -> u64 {
-        self.platform.interrupts()
+    pub(super) fn stopped(&self) -> bool {
+        matches!(
+            *self.ending.lock(),
+            Ending::Guest(GuestEnd::Fault(_)) | Ending::Deadline
+        )
     }
 
     /// Ticks from the hypervisor's entry to the guest's first instruction.
-    pub(super) const fn start_ticks(&self) -> u64 {
-        self.started.saturating_sub(self.entry_ticks)
+    pub(super) fn start_ticks(&self) -> u64 {
+        self.started
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.entry_ticks)
     }
 
     /// Zeroes what the guest had of its memory: the next owner finds nothing.
     pub(super) fn wipe(&self) {
-        self.platform.memory().erase();
+        self.board.memory().erase();
     }
 }

@@ -1,7 +1,9 @@
 //! The boot CPU's part of a run: opens cohorts, hands partitions to their CPUs, watches, closes, and sums up.
 
 use super::faults::{self, Holding};
+use super::guest::{Assigned, Ending};
 use super::prepare::{Ready, Run, repair};
+use super::vcpu::Vcpu;
 use super::{MAILBOXES, Partition};
 use crate::console;
 use crate::cpu::{clock, interrupts, lapic};
@@ -9,8 +11,9 @@ use crate::start::Refused;
 use crate::survey::{self, Table};
 use crate::virt::svm::Features;
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use cohort_abi::bundle::{Expect, Guest};
 use cohort_abi::report::{GuestEnd, Record, Refusal, Summary};
@@ -29,10 +32,35 @@ const STOP_MS: u64 = 2000;
 struct Holds {
     guest: Guest,
     number: u32,
-    cpu: usize,
+    cpus: Vec<usize>,
+    partition: Arc<Partition>,
+    /// Its vCPUs that have ended.
+    ended: Vec<Vcpu>,
+    /// When the first of them did, or was asked to.
+    ending_since: Option<u64>,
     domain: Option<Domain<'static, MachineAssigner>>,
     sets: u32,
     done: bool,
+}
+
+impl Holds {
+    /// Takes in the vCPUs that have ended since. Says whether all have.
+    fn collect(&mut self, now: u64) -> bool {
+        let came = self.cpus.iter().filter_map(|cpu| MAILBOXES.collect(*cpu));
+        self.ended.extend(came.map(|vcpu| *vcpu));
+        if !self.ended.is_empty() {
+            self.ending_since.get_or_insert(now);
+        }
+        self.ended.len() == self.cpus.len()
+    }
+
+    /// Whether some of its vCPUs have not ended, long after they were to.
+    fn is_stuck(&self, now: u64) -> bool {
+        !self.done
+            && self
+                .ending_since
+                .is_some_and(|since| now - since > STOP_MS * clock::khz())
+    }
 }
 
 /// Opens, runs and closes. Says whether everything that the configuration expects held.
@@ -59,14 +87,14 @@ pub(super) struct Done {
 /// All of [`run`] but its summary.
 pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<Done, Refused> {
     let table = run.table;
-    let (mut holds, mut holdings, mut partitions) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut holds, mut holdings, mut vcpus) = (Vec::new(), Vec::new(), Vec::new());
     for ready in run.guests {
         let name = ready.guest.name.clone();
         match open(table, ready, features, entry_ticks) {
-            Ok((hold, holding, partition)) => {
+            Ok((hold, holding, of_guest)) => {
                 holds.push(hold);
                 holdings.push(holding);
-                partitions.push(partition);
+                vcpus.push(of_guest);
             }
             Err(text) => {
                 survey::say(&Refusal {
@@ -81,17 +109,20 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
     }
     let (waited, mut starts) = (clock::waited(), Vec::new());
     let mut failures: Vec<String> = Vec::new();
-    for (hold, partition) in holds.iter_mut().zip(partitions) {
-        log::info!("{} starts on CPU {}", hold.guest.name, hold.cpu);
-        // A CPU that does not take its guest would be waited for without end.
-        if let Err(mut partition) = MAILBOXES.send(hold.cpu, partition) {
-            failures.push(alloc::format!("CPU {} is busy", hold.cpu));
-            finish(table, hold, &mut partition, &mut failures);
+    for (hold, vcpus) in holds.iter_mut().zip(vcpus) {
+        log::info!("{} starts on {}", hold.guest.name, cpus(&hold.cpus));
+        for (cpu, vcpu) in hold.cpus.iter().zip(vcpus) {
+            // A CPU that does not take its vCPU would be waited for without end.
+            if let Err(vcpu) = MAILBOXES.send(*cpu, Box::new(vcpu)) {
+                failures.push(alloc::format!("CPU {cpu} is busy"));
+                hold.ended.push(*vcpu);
+                hold.partition.cpus.stop();
+            }
         }
     }
     let started = clock::ticks();
     let deadline = u64::from(run.config.deadline_ms) * clock::khz();
-    let (mut stopping, mut gone) = (None, false);
+    let (mut stopping, mut gone) = (false, false);
     while holds.iter().any(|hold| !hold.done) && !gone {
         lapic::arm_timer(clock::micros(LOOK_US));
         interrupts::wait();
@@ -101,29 +132,28 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
             faults::poll(table, &holdings, nanoseconds(now));
         }
         for hold in holds.iter_mut().filter(|hold| !hold.done) {
-            if let Some(mut partition) = MAILBOXES.collect(hold.cpu) {
+            if hold.collect(now) {
                 if let Some(table) = table {
                     faults::poll(table, &holdings, nanoseconds(now));
                 }
-                starts.push((hold.guest.name.clone(), partition.start_ticks()));
-                finish(table, hold, &mut partition, &mut failures);
+                starts.push((hold.guest.name.clone(), hold.partition.start_ticks()));
+                finish(table, hold, &mut failures);
             }
         }
-        match stopping {
-            None if deadline != 0 && now - started > deadline => {
-                for hold in holds.iter().filter(|hold| !hold.done) {
-                    log::warn!(
-                        "{} still runs after {} ms; it is stopped",
-                        hold.guest.name,
-                        run.config.deadline_ms
-                    );
-                    MAILBOXES.stop(hold.cpu);
-                }
-                stopping = Some(now);
+        if !stopping && deadline != 0 && now - started > deadline {
+            stopping = true;
+            for hold in holds.iter_mut().filter(|hold| !hold.done) {
+                log::warn!(
+                    "{} still runs after {} ms; it is stopped",
+                    hold.guest.name,
+                    run.config.deadline_ms
+                );
+                hold.partition.end(Ending::Deadline);
+                hold.ending_since.get_or_insert(now);
             }
-            Some(since) => gone = now - since > STOP_MS * clock::khz(),
-            None => {}
         }
+        // Whoever is stuck is given up when nobody else runs any more.
+        gone = holds.iter().all(|hold| hold.done || hold.is_stuck(now));
     }
     for hold in holds.iter().filter(|hold| !hold.done) {
         failures.push(alloc::format!(
@@ -140,6 +170,16 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
     })
 }
 
+/// `CPU 1`, or `CPUs 1, 2`.
+fn cpus(of: &[usize]) -> String {
+    let mut text = String::from(if of.len() == 1 { "CPU " } else { "CPUs " });
+    for (number, cpu) in of.iter().enumerate() {
+        let comma = if number == 0 { "" } else { ", " };
+        text.push_str(&alloc::format!("{comma}{cpu}"));
+    }
+    text
+}
+
 fn nanoseconds(ticks: u64) -> u64 {
     (u128::from(ticks) * 1_000_000 / u128::from(clock::khz().max(1))) as u64
 }
@@ -150,16 +190,17 @@ fn open(
     ready: Ready,
     features: Features,
     entry_ticks: u64,
-) -> Result<(Holds, Holding, Box<Partition>), String> {
+) -> Result<(Holds, Holding, Vec<Vcpu>), String> {
     let owner = Owner::Guest(ready.number);
-    let mut partition =
+    let (partition, vcpus) =
         Partition::build(&ready, table, features, entry_ticks).map_err(|error| error.to_string())?;
     let (mut domain, mut sets) = (None, 0);
     if let (Some(table), Some(plan)) = (table, &ready.plan) {
         let made = table
             .domain(owner, partition.dma_regions())
             .map_err(|error| error.to_string())?;
-        partition.backend.leases = table.open(plan, &made).map_err(|error| error.to_string())?;
+        let leases = table.open(plan, &made).map_err(|error| error.to_string())?;
+        partition.assigned.lock().backend.leases = leases;
         domain = Some(made);
         let ids = plan
             .cohorts()
@@ -179,33 +220,37 @@ fn open(
         host,
     };
     crate::steps::done("cohorts opened");
-    let cpu = ready.grant.cpu;
     Ok((
         Holds {
             guest: ready.guest,
             number: ready.number,
-            cpu,
+            cpus: ready.grant.cpus,
+            partition,
+            ended: Vec::new(),
+            ending_since: None,
             domain,
             sets,
             done: false,
         },
         holding,
-        partition,
+        vcpus,
     ))
 }
 
 /// Closes what a guest held, and reports how its life was.
-fn finish(
-    table: Option<&'static Table>,
-    hold: &mut Holds,
-    partition: &mut Partition,
-    failures: &mut Vec<String>,
-) {
+fn finish(table: Option<&'static Table>, hold: &mut Holds, failures: &mut Vec<String>) {
     hold.done = true;
-    let name = &hold.guest.name;
+    let (name, partition) = (&hold.guest.name, &hold.partition);
+    let flushed = |line: &str| console::line(format_args!("[{name}] {line}"));
+    partition.board.flush(flushed);
     let (success, how) = partition.ending();
     let mut closed = true;
-    for lease in partition.backend.leases.drain(..).rev() {
+    let leases = {
+        let Assigned { functions, backend } = &mut *partition.assigned.lock();
+        functions.release(backend);
+        core::mem::take(&mut backend.leases)
+    };
+    for lease in leases.into_iter().rev() {
         let cohort = lease.cohort();
         let Err(failure) = lease.close() else { continue };
         // What did not work at once may work from above, or when it is quiet: the next owner should not have to ask.
@@ -242,12 +287,24 @@ fn finish(
         success,
         as_expected,
         how,
-        exits: partition.exits(),
-        interrupts: partition.interrupts(),
+        exits: exits(&hold.ended),
+        interrupts: hold.ended.iter().map(|vcpu| vcpu.platform.interrupts()).sum(),
         dma_faults: table.map_or(0, |table| faults::of_guest(table, Owner::Guest(hold.number))),
         sets: hold.sets,
         start_ticks: partition.start_ticks(),
     }));
+}
+
+/// Exits of all vCPUs, by reason.
+fn exits(ended: &[Vcpu]) -> Vec<(String, u64)> {
+    let mut sums = BTreeMap::new();
+    for (kind, count) in ended.iter().flat_map(|vcpu| vcpu.platform.exits()) {
+        *sums.entry(kind).or_insert(0) += count;
+    }
+    let named = sums
+        .into_iter()
+        .map(|(kind, count)| (String::from(kind.name()), count));
+    named.collect()
 }
 
 /// Says how the run was, and whether everything held.

@@ -1,0 +1,120 @@
+//! What the vCPUs of a guest share beside its assigned functions: memory, messages between local APICs, I/O APIC, console.
+//!
+//! Every vCPU works on the board at any time. Locks are taken in this order, and each for a few instructions: the functions'
+//! (`partition::machine`), the nested tables', the console's, the I/O APIC's. None is held while a vCPU is in the guest.
+
+use super::apic::ApicBus;
+use super::console::Console;
+use super::ioapic::IoApic;
+use super::lines::Lines;
+use super::{GuestFault, GuestMemory};
+use crate::sync::{AtomicU64, Ordering};
+use cohort_abi::bundle::Denied;
+use spin::Mutex;
+
+/// The board of one guest.
+#[derive(Debug)]
+pub struct Board {
+    pub(super) memory: GuestMemory,
+    pub(super) bus: ApicBus,
+    pub(super) console: Mutex<Console>,
+    pub(super) ioapic: Mutex<IoApic>,
+    pub(super) denied: Denied,
+    /// Ticks of the time-stamp counter in a millisecond; 0 where it is not known.
+    pub(super) tsc_khz: u64,
+    /// vCPUs that no interrupt wakes, a bit each: halted with interrupts off, or waiting for a start-up.
+    asleep: AtomicU64,
+    /// Where one last halted with interrupts off.
+    stopped_at: AtomicU64,
+}
+
+impl Board {
+    /// The board of a guest with this memory and `cpus` vCPUs, 1 to [`MAX_CPUS`](super::apic::MAX_CPUS).
+    #[must_use]
+    pub fn new(memory: GuestMemory, cpus: u8) -> Self {
+        Self {
+            memory,
+            bus: ApicBus::new(cpus),
+            console: Mutex::new(Console::default()),
+            ioapic: Mutex::new(IoApic::default()),
+            denied: Denied::Stop,
+            tsc_khz: 0,
+            asleep: AtomicU64::new(0),
+            stopped_at: AtomicU64::new(0),
+        }
+    }
+
+    /// What no table allows is answered as `denied` says; without this, it ends the guest.
+    #[must_use]
+    pub const fn answering(mut self, denied: Denied) -> Self {
+        self.denied = denied;
+        self
+    }
+
+    /// The guest is told that its time-stamp counter counts `khz` ticks in a millisecond.
+    #[must_use]
+    pub const fn ticking(mut self, khz: u64) -> Self {
+        self.tsc_khz = khz;
+        self
+    }
+
+    /// The guest's memory.
+    #[must_use]
+    pub const fn memory(&self) -> &GuestMemory {
+        &self.memory
+    }
+
+    /// vCPUs.
+    #[must_use]
+    pub fn cpus(&self) -> u8 {
+        self.bus.cpus()
+    }
+
+    /// The interrupt lines.
+    #[must_use]
+    pub const fn lines(&self) -> Lines<'_> {
+        Lines::new(&self.ioapic, &self.bus)
+    }
+
+    /// The vCPUs that something was left for and that may be in the guest, a bit each. Whoever runs a vCPU asks after each exit and
+    /// kicks them.
+    pub fn take_kicks(&self) -> u64 {
+        self.bus.take_kicks()
+    }
+
+    /// Ends the guest's unfinished line of output.
+    pub fn flush(&self, emit: impl FnOnce(&str)) {
+        self.console.lock().flush(emit);
+    }
+
+    /// Says that no interrupt wakes the vCPU `id`, or that it goes on. In the former case the answer is whether nothing wakes any
+    /// vCPU any more: all are asleep, and none has anything left to collect.
+    pub(super) fn set_asleep(&self, id: u8, asleep: bool) -> bool {
+        let bit = 1 << (id & 63);
+        if !asleep {
+            // Before it collects: else another would see it asleep with nothing left.
+            self.asleep.fetch_and(!bit, Ordering::SeqCst);
+            return false;
+        }
+        let all = u64::MAX >> (64 - u32::from(self.cpus()));
+        let now = self.asleep.fetch_or(bit, Ordering::SeqCst) | bit;
+        now == all && self.bus.is_quiet()
+    }
+
+    /// A vCPU halts with interrupts off at `rip`.
+    pub(super) fn note_stop(&self, rip: u64) {
+        self.stopped_at.store(rip, Ordering::Relaxed);
+    }
+
+    /// Every vCPU of the guest sleeps for good.
+    pub(super) fn all_asleep(&self) -> GuestFault {
+        let rip = self.stopped_at.load(Ordering::Relaxed);
+        GuestFault::HaltForever { rip }
+    }
+
+    /// A level-triggered interrupt is over at a local APIC.
+    pub(super) fn end_of_level(&self, vector: u8) {
+        let mut send = |message, level| self.bus.send(None, message, level);
+        self.ioapic.lock().end(vector, &mut send);
+    }
+}
