@@ -56,7 +56,7 @@ fn has(bytes: &[u8], wanted: &[u8]) -> bool {
 
 #[test]
 fn every_table_is_whole_and_its_checksum_holds() {
-    for cpus in [1, 2, 64] {
+    for cpus in [1, 2, 32] {
         let (rom, rsdp) = Rom::new(cpus);
         assert_eq!(
             (

@@ -22,8 +22,6 @@ pub struct Board {
     pub(super) denied: Denied,
     /// Ticks of the time-stamp counter in a millisecond; 0 where it is not known.
     pub(super) tsc_khz: u64,
-    /// vCPUs that no interrupt wakes, a bit each: halted with interrupts off, or waiting for a start-up.
-    asleep: AtomicU64,
     /// Where one last halted with interrupts off.
     stopped_at: AtomicU64,
 }
@@ -39,7 +37,6 @@ impl Board {
             ioapic: Mutex::new(IoApic::default()),
             denied: Denied::Stop,
             tsc_khz: 0,
-            asleep: AtomicU64::new(0),
             stopped_at: AtomicU64::new(0),
         }
     }
@@ -85,20 +82,6 @@ impl Board {
     /// Ends the guest's unfinished line of output.
     pub fn flush(&self, emit: impl FnOnce(&str)) {
         self.console.lock().flush(emit);
-    }
-
-    /// Says that no interrupt wakes the vCPU `id`, or that it goes on. In the former case the answer is whether nothing wakes any
-    /// vCPU any more: all are asleep, and none has anything left to collect.
-    pub(super) fn set_asleep(&self, id: u8, asleep: bool) -> bool {
-        let bit = 1 << (id & 63);
-        if !asleep {
-            // Before it collects: else another would see it asleep with nothing left.
-            self.asleep.fetch_and(!bit, Ordering::SeqCst);
-            return false;
-        }
-        let all = u64::MAX >> (64 - u32::from(self.cpus()));
-        let now = self.asleep.fetch_or(bit, Ordering::SeqCst) | bit;
-        now == all && self.bus.is_quiet()
     }
 
     /// A vCPU halts with interrupts off at `rip`.

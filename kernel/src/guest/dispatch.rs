@@ -96,7 +96,9 @@ impl Platform {
         } else {
             Activity::WaitsForStartUp
         };
-        board.set_asleep(id, activity.asleep());
+        if activity.asleep() {
+            board.bus.sleep(id);
+        }
         Self {
             board,
             apic: LocalApic::new(id),
@@ -169,7 +171,7 @@ impl Platform {
             Activity::Halted => return Entry::Wait,
             Activity::Stopped if self.nmi => self.activity = Activity::Running,
             Activity::Stopped | Activity::WaitsForStartUp => {
-                return if self.board.set_asleep(self.apic.id(), true) {
+                return if self.board.bus.sleep(self.apic.id()) {
                     Entry::Never(self.board.all_asleep())
                 } else {
                     Entry::Wait
@@ -197,7 +199,7 @@ impl Platform {
     /// Takes what others left.
     fn collect(&mut self, vcpu: &mut impl VcpuState) {
         if self.activity.asleep() {
-            self.board.set_asleep(self.apic.id(), false);
+            self.board.bus.wake(self.apic.id());
         }
         let events = self.board.bus.collect(&mut self.apic);
         if events.init {

@@ -6,6 +6,7 @@
 //! wait. A kick that arrives while the vCPU is not in the guest stays pending, so none is lost.
 
 use super::message::{Address, Delivery, Destination, Message, Mode, targets};
+use super::sleepers::Sleepers;
 use super::{LocalApic, MAX_CPUS};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use alloc::boxed::Box;
@@ -79,6 +80,7 @@ pub struct ApicBus {
     seats: Box<[Seat]>,
     /// vCPUs to be kicked, a bit each.
     kicks: AtomicU64,
+    pub(super) sleepers: Sleepers,
 }
 
 impl ApicBus {
@@ -88,6 +90,7 @@ impl ApicBus {
         let bus = Self {
             seats: (0..cpus.clamp(1, MAX_CPUS)).map(|_| Seat::new()).collect(),
             kicks: AtomicU64::new(0),
+            sleepers: Sleepers::new(cpus.clamp(1, MAX_CPUS)),
         };
         for id in 0..bus.cpus() {
             bus.publish(id, LocalApic::new(id).address());
@@ -174,12 +177,23 @@ impl ApicBus {
     /// Whether something lies for the vCPU `id`.
     pub fn has_left(&self, id: u8) -> bool {
         let seat = self.seats.get(usize::from(id));
-        seat.is_some_and(|seat| seat.left.load(Ordering::SeqCst))
+        seat.is_some_and(|seat| seat.left.load(Ordering::Acquire))
     }
 
     /// Whether nothing lies for any vCPU.
     pub fn is_quiet(&self) -> bool {
         !(0..self.cpus()).any(|id| self.has_left(id))
+    }
+
+    /// No interrupt wakes the vCPU `id` from now on. Says whether nothing wakes any of them any more: all sleep like that, and
+    /// nothing lies for any.
+    pub fn sleep(&self, id: u8) -> bool {
+        self.sleepers.sleep(id, || self.is_quiet())
+    }
+
+    /// The vCPU `id` looks what lies for it, which it must not collect before it says so.
+    pub fn wake(&self, id: u8) {
+        self.sleepers.wake(id);
     }
 
     /// Takes what lies for the vCPU `apic` belongs to: vectors into it, the rest as the answer. An INIT takes the vectors with it,

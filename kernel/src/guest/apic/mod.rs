@@ -8,6 +8,7 @@
 mod bus;
 mod message;
 mod registers;
+mod sleepers;
 mod timer;
 mod vectors;
 mod x2apic;
@@ -21,8 +22,8 @@ use spec::lapic::{X2APIC_BROADCAST, XAPIC_BROADCAST, delivery, shorthand};
 use timer::Timer;
 use vectors::Vectors;
 
-/// Highest number of vCPUs of one guest; a set of them is 64 bits.
-pub const MAX_CPUS: u8 = 64;
+/// Highest number of vCPUs of one guest.
+pub const MAX_CPUS: u8 = 32;
 
 /// What a write to a register has the rest of the guest do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,3 +242,6 @@ impl LocalApic {
 #[cfg(test)]
 #[cfg(not(loom))]
 mod tests;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
