@@ -1,8 +1,8 @@
 //! Which units the machine has, and bringing each one up so that it denies everything.
 #![expect(unsafe_code, reason = "lets a driver loose on the hardware of a unit")]
 
-use super::AnyUnit;
 use super::virtio::{InitError, PciChannel, PciChannelError, VirtioIommu, VirtioUnit};
+use super::{AnyUnit, vtd};
 use crate::acpi::{IommuLocation, Viot};
 use crate::cpu::clock::Tsc;
 use crate::discovery::Machine;
@@ -28,6 +28,9 @@ pub enum StartError {
     /// It does not come up.
     #[error(transparent)]
     Virtio(#[from] InitError),
+    /// A VT-d unit.
+    #[error(transparent)]
+    Vtd(#[from] vtd::StartError),
     /// The machine has units of a kind that there is no driver for.
     #[error("ACPI has {0}, for whose units Cohort has no driver yet; boot the machine without them")]
     NoDriver(&'static str),
@@ -39,8 +42,8 @@ pub enum StartError {
 /// [`StartError`]. No device can reach memory then either: bus mastering is off everywhere.
 pub fn units(machine: &Machine, topology: &Topology) -> Result<Vec<AnyUnit>, StartError> {
     let mut units = Vec::new();
-    if machine.acpi.dmar.is_some() {
-        return Err(StartError::NoDriver("DMAR (VT-d)"));
+    if let Some(dmar) = &machine.acpi.dmar {
+        vtd::units(dmar, &machine.functions, &mut units)?;
     }
     if machine.acpi.ivrs.is_some() {
         return Err(StartError::NoDriver("IVRS (AMD-Vi)"));

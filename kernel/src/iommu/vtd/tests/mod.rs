@@ -1,0 +1,1 @@
+//! The driver against a unit that walks the tables itself.
