@@ -86,6 +86,16 @@ pub struct Coverage {
 }
 
 impl Coverage {
+    /// Everything in a segment.
+    #[cfg(test)]
+    pub(crate) fn everything(segment: u16) -> Self {
+        Self {
+            segment,
+            all: true,
+            ..Self::default()
+        }
+    }
+
     /// The PCI segment of all that it covers.
     #[must_use]
     pub const fn segment(&self) -> u16 {
