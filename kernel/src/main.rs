@@ -56,14 +56,14 @@ mod bare {
         let up = start::other_cpus(&machine.acpi)?;
         steps::done("other CPUs");
         let survey = survey::take(machine, &bundle.config)?;
-        steps::done("report of devices and cohorts");
+        steps::done("IOMMU, cohorts");
         let Some(features) = features else {
-            return Ok(survey::end());
+            return Ok(survey.end(&bundle.config));
         };
-        let ready = partition::prepare(&bundle, &up, start::free_memory(boot), &survey)?;
+        let ready = partition::prepare(&bundle, &up, start::free_memory(boot), survey)?;
         steps::done("plans");
         match bundle.config.mode {
-            Mode::Sets | Mode::Check => Ok(survey::end()),
+            Mode::Sets | Mode::Check => Ok(ready.survey.end(&bundle.config)),
             Mode::Run => partition::run(ready, features, entry_ticks),
             Mode::Bench => partition::bench(ready, features, entry_ticks),
         }
