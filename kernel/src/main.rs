@@ -53,10 +53,13 @@ mod bare {
         steps::done("SVM");
         let machine = Machine::find(boot)?;
         steps::done("discovery");
-        let up = start::other_cpus(&machine.acpi)?;
-        steps::done("other CPUs");
+        let others = start::cpus(&machine.acpi);
         let survey = survey::take(machine, &bundle.config)?;
         steps::done("IOMMU, cohorts");
+        start::clocks();
+        steps::done("clocks");
+        let up = start::other_cpus(&others)?;
+        steps::done("other CPUs");
         let Some(features) = features else {
             return Ok(survey.end(&bundle.config));
         };

@@ -4,7 +4,7 @@ use super::faults::{self, Holding};
 use super::prepare::{Ready, Run, repair};
 use super::{MAILBOXES, Partition};
 use crate::console;
-use crate::cpu::{clock, interrupts, lapic};
+use crate::cpu::{self, clock};
 use crate::start::Refused;
 use crate::survey::{self, Table};
 use crate::virt::svm::Features;
@@ -104,7 +104,7 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
     let deadline = u64::from(run.config.deadline_ms) * clock::khz();
     let (mut stopping, mut gone) = (None, false);
     while holds.iter().any(|hold| !hold.done) && !gone {
-        nap(LOOK_US);
+        cpu::nap(LOOK_US);
         let now = clock::ticks();
         if let Some(table) = table {
             faults::poll(table, &holdings, nanoseconds(now));
@@ -149,13 +149,6 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
     })
 }
 
-/// Halts until the timer, `microseconds` from now, or anything else wakes this CPU.
-fn nap(microseconds: u64) {
-    lapic::arm_timer(clock::micros(microseconds));
-    interrupts::wait();
-    while interrupts::take(0).is_some() {}
-}
-
 /// Waits until `cpu` has taken its partition, and takes it back if it does not come.
 fn untaken(cpu: usize) -> Option<Box<Partition>> {
     let until = clock::ticks() + TAKE_MS * clock::khz();
@@ -163,7 +156,7 @@ fn untaken(cpu: usize) -> Option<Box<Partition>> {
         if clock::ticks() > until {
             return MAILBOXES.recall(cpu);
         }
-        nap(TAKE_LOOK_US);
+        cpu::nap(TAKE_LOOK_US);
     }
     None
 }
