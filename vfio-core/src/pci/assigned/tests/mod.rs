@@ -8,6 +8,7 @@
 mod failing;
 mod interrupts;
 mod life;
+mod moving;
 mod random;
 
 use super::*;
@@ -20,7 +21,7 @@ use crate::pci::device::{FunctionError, FunctionTable, LastReset};
 use crate::pci::irq::{IrqBackend, Message};
 use crate::pci::spec::express::DEVICE_CAPABILITIES_FLR;
 use crate::pci::spec::{Command, header};
-use crate::pci::vconfig::{VirtualBar, find_rom};
+use crate::pci::vconfig::{BarPolicy, VirtualBar, find_rom};
 use crate::testing::pci::{Machine as Fake, Model, bdf, found};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -283,7 +284,19 @@ impl World {
         self.try_open(bars).unwrap()
     }
 
+    fn open_with<'w>(&'w self, bars: &'w Behind<'w>, policy: BarPolicy) -> Open<'w> {
+        self.try_open_with(bars, policy).unwrap()
+    }
+
     fn try_open<'w>(&'w self, bars: &'w Behind<'w>) -> Result<Open<'w>, FunctionError> {
+        self.try_open_with(bars, BarPolicy::Fixed)
+    }
+
+    fn try_open_with<'w>(
+        &'w self,
+        bars: &'w Behind<'w>,
+        policy: BarPolicy,
+    ) -> Result<Open<'w>, FunctionError> {
         let function = &self.table.functions()[0];
         let rom = find_rom(&self.fake, bdf(AT)).unwrap();
         let shown = function.bars.iter().copied().chain([rom]);
@@ -296,6 +309,7 @@ impl World {
         let options = Options {
             offer: Offer::LINE | Offer::POWER | Offer::RESET,
             bars: &bars_shown,
+            policy,
             msi_vectors: 4,
             ..Options::default()
         };
