@@ -47,7 +47,8 @@ impl Measured {
     fn line(&mut self, line: &str) {
         let mut reads = Reads::default();
         for word in line.split_whitespace() {
-            let Some((name, Ok(value))) = word.split_once('=').map(|(name, text)| (name, text.parse())) else {
+            let Some((name, Ok(value))) = word.split_once('=').map(|(name, text)| (name, text.parse()))
+            else {
                 continue;
             };
             match name {
@@ -123,10 +124,15 @@ fn native(plan: &Plan, timeout: Duration, show: &mut dyn FnMut(&str)) -> anyhow:
         icount: true,
     };
     let mut measured = Measured::default();
-    let ended = process::run(&qemu, &command::arguments(&machine, &boot), timeout, &mut |line| {
-        measured.line(line);
-        show(line);
-    })?
+    let ended = process::run(
+        &qemu,
+        &command::arguments(&machine, &boot),
+        timeout,
+        &mut |line| {
+            measured.line(line);
+            show(line);
+        },
+    )?
     .ended;
     measured.entered =
         entered(&path("report")).with_context(|| format!("the kernel was not entered natively ({ended})"))?;
@@ -190,7 +196,11 @@ mod tests {
         native.line("init=1500");
         native.entered = 500;
         let table = table(&guest, &native).expect("all is there");
-        for part in ["1,000           2,000    2.00", "100             110    1.10", "hlt 0.50 interrupt 1.00"] {
+        for part in [
+            "1,000           2,000    2.00",
+            "100             110    1.10",
+            "hlt 0.50 interrupt 1.00",
+        ] {
             assert!(table.contains(part), "{part} is in {table}");
         }
     }

@@ -73,7 +73,7 @@ filesystem() {
         echo "$dev"
         return 1
     fi
-    mke2fs -q -t ext4 -F "$dev" || return
+    /bin/mke2fs -q -t ext4 -F "$dev" || return
     $b mount -t ext4 "$dev" /mnt || return
     for number in 1 2 3 4 5 6 7 8; do
         $b mkdir "/mnt/$number" && $b cp /bin/busybox "/mnt/$number/copy" || return
@@ -82,7 +82,7 @@ filesystem() {
     $b umount /mnt || return
     # What is read now comes from the disk.
     echo 3 >/proc/sys/vm/drop_caches
-    e2fsck -f -n "$dev" >/dev/null 2>&1 || { echo "e2fsck finds errors"; return 1; }
+    /bin/e2fsck -f -n "$dev" >/dev/null 2>&1 || { echo "e2fsck finds errors"; return 1; }
     $b mount -t ext4 -o ro "$dev" /mnt || return
     sum=$($b sha256sum </bin/busybox)
     for number in 1 2 3 4 5 6 7 8; do
