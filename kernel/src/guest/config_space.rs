@@ -2,8 +2,10 @@
 //! [`vfio_core::pci::vconfig`]'s.
 //!
 //! Offered: power states, where the function has them; function level reset, where the function has one that works; vital product data,
-//! to be read; MSI with one vector, and MSI-X. Not offered: INTx, which nobody routes, so the pin reads zero; BARs that move.
+//! to be read; MSI with one vector, and MSI-X; BARs that move within the host bridge's windows. Not offered: INTx, which nobody routes, so the
+//! pin reads zero.
 
+use super::bars::windows;
 use crate::pci::{ConfigAccess, Function};
 use vfio_core::pci::ResetMethods;
 use vfio_core::pci::assigned::OpenFunction;
@@ -41,7 +43,7 @@ pub fn open_function(
         multi_function,
         virtual_function: false,
         bars,
-        policy: BarPolicy::Fixed,
+        policy: BarPolicy::Movable(windows()),
         hide: &[],
         hide_extended: &[],
         serial: Some(LOCAL_SERIAL | u64::from(devfn)),

@@ -1,6 +1,6 @@
 //! QEMU's NVMe controller and a second function in its slot, as their guest reaches them.
 
-use super::super::fixture::{Bytes, NVME, bar32, bar64, capability, function};
+use super::super::fixture::{Bytes, NVME, bar64, capability, function};
 use super::super::layout::MemoryRegion;
 use super::super::msix::Route;
 use super::super::{DeviceBackend, Messages, NoRoute, Source};
@@ -134,7 +134,7 @@ impl Rig {
         let small = function(|f| {
             f.bdf = Bdf::new(0, 1, 0, 1);
             f.device = 0x77;
-            f.bars = vec![bar32(0, 0xfeb0_0100, 0x100)];
+            f.bars = vec![bar64(0, 0xfeb0_0100, 0x100)];
             f.capabilities = vec![capability(5, 0x40)];
             f.msi = Some(Msi {
                 offset: 0x40,
@@ -553,7 +553,12 @@ fn nothing_is_where_nothing_was_put() {
         assert!(!rig.write(nothing, 1, 0));
     }
     // Within the window of the host bridge nobody answers, as on hardware.
-    for (gpa, bytes) in [(0xc000_4100, 4), (0xc000_5000, 8), (0xdfff_ffff, 1)] {
+    for (gpa, bytes) in [
+        (0xc000_4100, 4),
+        (0xc000_5000, 8),
+        (0xdfff_ffff, 1),
+        (0x40_0000_0000, 8),
+    ] {
         assert_eq!(
             rig.read(gpa, bytes),
             Some(u64::MAX >> (64 - 8 * u32::from(bytes)))

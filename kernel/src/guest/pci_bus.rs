@@ -4,7 +4,7 @@
 use super::DeviceBackend;
 use super::bars::{self, BarWindowFull};
 use super::config_space::open_function;
-use super::layout::{BAR_WINDOW, BAR_WINDOW_END};
+use super::layout::{BAR_WINDOW, BAR_WINDOW_END, HIGH_BAR_WINDOW, HIGH_BAR_WINDOW_END};
 use super::virtual_function::{Access, VirtualFunction};
 use crate::addr::GuestPhys;
 use crate::pci::{ConfigAccess, Function, Width};
@@ -152,7 +152,9 @@ impl PciBus {
 
     /// Whether BARs may be at `gpa`.
     pub(super) fn spans(&self, gpa: GuestPhys) -> bool {
-        !self.functions.is_empty() && (BAR_WINDOW..BAR_WINDOW_END).contains(&gpa.0)
+        let low = (BAR_WINDOW..BAR_WINDOW_END).contains(&gpa.0);
+        let high = (HIGH_BAR_WINDOW..HIGH_BAR_WINDOW_END).contains(&gpa.0);
+        !self.functions.is_empty() && (low || high)
     }
 
     /// Reads `bytes` at `gpa` of a window for BARs. Where nothing answers the bus reads as ones.
@@ -219,3 +221,7 @@ fn width(offset: u64, bytes: u8) -> Result<Width, Refused> {
         .then_some(width)
         .ok_or(Refused)
 }
+
+#[cfg(test)]
+#[path = "pci_bus_tests.rs"]
+mod tests;
