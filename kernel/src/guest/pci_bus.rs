@@ -38,6 +38,24 @@ pub(super) struct PciBus {
     map: AddressMap,
 }
 
+/// Where a guest's interrupts can go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wiring {
+    /// vCPUs, with local APIC ids from 0 on.
+    pub cpus: u8,
+    /// It has an I/O APIC for INTx.
+    pub lines: bool,
+}
+
+/// The INTx line of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The function on the guest's bus 0: slot in bits 7:3, function in bits 2:0.
+    pub devfn: u8,
+    /// 1 (INTA) to 4 (INTD).
+    pub pin: u8,
+}
+
 /// Where a function is for the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
@@ -52,7 +70,7 @@ impl PciBus {
     pub(super) fn plan(
         config: &dyn ConfigAccess,
         functions: &[&Function],
-        cpus: u8,
+        wiring: Wiring,
     ) -> Result<Self, BusError> {
         let mut functions = Vec::from(functions);
         functions.sort_by_key(|function| function.bdf);
@@ -79,9 +97,9 @@ impl PciBus {
                 .filter(|other| slot_of(other.bdf) == host)
                 .count();
             let devfn = slot << 3 | number & 7;
-            let open = open_function(config, function, &bars, devfn, siblings > 1);
+            let open = open_function(config, function, &bars, devfn, siblings > 1, wiring.lines);
             bus.functions
-                .push(VirtualFunction::new(devfn, open, function.msix, cpus));
+                .push(VirtualFunction::new(devfn, open, function, wiring.cpus));
         }
         Ok(bus)
     }
@@ -146,6 +164,52 @@ impl PciBus {
         for at in 0..self.functions.len() {
             if let Some(mut function) = self.access(backend, at) {
                 function.release();
+            }
+        }
+    }
+
+    /// From now on lines that functions raise are seen.
+    pub(super) fn listen(&mut self, backend: &mut impl DeviceBackend) {
+        for at in 0..self.functions.len() {
+            if let Some(mut function) = self.access(backend, at) {
+                function.listen();
+            }
+        }
+    }
+
+    /// Looks at all lines that are not held back, and says which came since the last time.
+    pub(super) fn poll_lines(&mut self, backend: &mut impl DeviceBackend, came: &mut dyn FnMut(Line)) {
+        for at in 0..self.functions.len() {
+            let waiting = |found: &VirtualFunction| found.awaits_line() || found.has_line_news();
+            if !self.functions.get(at).is_some_and(waiting) {
+                continue;
+            }
+            if let Some(mut function) = self.access(backend, at) {
+                function.poll_line();
+            }
+            if let Some(line) = self.functions.get_mut(at).and_then(VirtualFunction::take_line) {
+                came(line);
+            }
+        }
+    }
+
+    /// The guest has seen to the interrupt of the lines that are `concerned`. Those that are still raised come again.
+    pub(super) fn end_of_interrupt(
+        &mut self,
+        backend: &mut impl DeviceBackend,
+        concerned: &dyn Fn(Line) -> bool,
+        came: &mut dyn FnMut(Line),
+    ) {
+        for at in 0..self.functions.len() {
+            let line = self.functions.get(at).and_then(VirtualFunction::line);
+            if !line.is_some_and(concerned) {
+                continue;
+            }
+            if let Some(mut function) = self.access(backend, at) {
+                function.unmask_line();
+            }
+            if let Some(line) = self.functions.get_mut(at).and_then(VirtualFunction::take_line) {
+                came(line);
             }
         }
     }

@@ -135,7 +135,15 @@ impl Rig {
         for bdf in [NVME, second.bdf] {
             config.put(bdf, 4, &[2]);
         }
-        let mut bus = PciBus::plan(&config, &[&first, &second], 1).unwrap();
+        let mut bus = PciBus::plan(
+            &config,
+            &[&first, &second],
+            Wiring {
+                cpus: 1,
+                lines: false,
+            },
+        )
+        .unwrap();
         let mut machine = Machine {
             config,
             bars: first.bars.iter().chain(&second.bars).copied().collect(),
