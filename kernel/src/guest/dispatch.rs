@@ -6,7 +6,7 @@
 use super::apic::{BaseError, Effect, LocalApic, Mode};
 use super::board::Board;
 use super::policy::cpuid::{self, Processor, Registers};
-use super::policy::port::{SLEEP_ENABLE, SLEEP_SOFT_OFF};
+use super::policy::port::{PANICKED, SLEEP_ENABLE, SLEEP_SOFT_OFF};
 use super::policy::{MsrAccess, PortAction, absent, msr, port};
 use super::{GuestEnd, GuestFault, GuestMemory, mmio, paging};
 use crate::addr::GuestPhys;
@@ -16,6 +16,7 @@ use crate::virt::{
 };
 use alloc::sync::Arc;
 use cohort_abi::bundle::Denied;
+use cohort_abi::statistics;
 use spec::{ioapic, lapic};
 
 /// Guest physical addresses of the local APIC's registers.
@@ -85,6 +86,8 @@ pub struct Platform {
     nmi: bool,
     counts: [u64; ExitKind::ALL.len()],
     interrupts: u64,
+    /// The time-stamp counter before the first entry.
+    started: Option<u64>,
 }
 
 impl Platform {
@@ -106,6 +109,7 @@ impl Platform {
             nmi: false,
             counts: [0; ExitKind::ALL.len()],
             interrupts: 0,
+            started: None,
         }
     }
 
@@ -178,6 +182,7 @@ impl Platform {
                 };
             }
         }
+        self.started.get_or_insert(now);
         if self.nmi && vcpu.inject_nmi() {
             self.nmi = false;
         }
@@ -356,6 +361,13 @@ impl Platform {
                 }
                 0
             }
+            (PortAction::Panic, Width::Byte) if write => {
+                if value as u8 & PANICKED != 0 {
+                    return Verdict::Stop(GuestEnd::Panic);
+                }
+                0
+            }
+            (PortAction::Panic, Width::Byte) => PANICKED.into(),
             (PortAction::Sleep | PortAction::SleepStatus | PortAction::Reset, Width::Byte) => 0,
             (PortAction::Absent, _) => absent(io.port),
             // A register of one byte, and more than one: nothing is behind it.
@@ -380,23 +392,40 @@ impl Platform {
         hardware: impl Fn(u32, u32) -> Registers,
     ) -> Result<(), GuestFault> {
         let (leaf, subleaf) = (vcpu.gprs().get32(Gpr::Rax), vcpu.gprs().get32(Gpr::Rcx));
-        let answer = cpuid::filter(
-            leaf,
-            subleaf,
-            Processor {
-                apic_id: self.apic.id(),
-                apic: self.apic.mode() != Mode::Disabled,
-                cpus: self.board.cpus(),
-                tsc_khz: self.board.tsc_khz,
-            },
-            hardware,
-        );
+        let processor = Processor {
+            apic_id: self.apic.id(),
+            apic: self.apic.mode() != Mode::Disabled,
+            cpus: self.board.cpus(),
+            tsc_khz: self.board.tsc_khz,
+        };
+        let answer = match leaf {
+            statistics::LEAF => self.statistics(subleaf),
+            _ => cpuid::filter(leaf, subleaf, processor, hardware),
+        };
         let gprs = vcpu.gprs_mut();
         gprs.set32(Gpr::Rax, answer.eax);
         gprs.set32(Gpr::Rbx, answer.ebx);
         gprs.set32(Gpr::Rcx, answer.ecx);
         gprs.set32(Gpr::Rdx, answer.edx);
         self.skip(vcpu)
+    }
+
+    /// What the guest can learn of its own running.
+    fn statistics(&self, number: u32) -> Registers {
+        let value = match number as usize {
+            statistics::STARTED => self.started,
+            number => match number.checked_sub(statistics::EXITS) {
+                Some(kind) => self.counts.get(kind).copied(),
+                None => Some(self.interrupts),
+            },
+        };
+        let value = value.unwrap_or(0);
+        Registers {
+            eax: value as u32,
+            ebx: (value >> 32) as u32,
+            ecx: statistics::NAMES.len() as u32,
+            edx: 0,
+        }
     }
 
     fn msr(&mut self, write: bool, vcpu: &mut impl VcpuState, now: u64) -> Result<(), GuestFault> {

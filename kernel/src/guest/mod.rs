@@ -29,6 +29,7 @@ pub mod paging;
 mod pci_bus;
 pub mod policy;
 pub mod rom;
+pub mod uart;
 mod virtual_function;
 
 pub use backend::{DeviceBackend, Messages, NoRoute, Source};

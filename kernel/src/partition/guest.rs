@@ -4,18 +4,18 @@
 use super::backend::{self, MachineBackend};
 use super::backing::Backing;
 use super::cpus::Cpus;
-use super::frames::HeapFrames;
 use super::prepare::Ready;
 use super::routes::Routes;
 use super::space::Space;
 use super::vcpu::Vcpu;
 use crate::addr::{GuestPhys, HostPhys};
 use crate::guest::board::Board;
-use crate::guest::devices::{AssignedFunctions, BusError};
+use crate::guest::devices::{AssignedFunctions, BusError, Wiring};
 use crate::guest::dispatch::{Devices, Platform};
 use crate::guest::loader::{self, BootParameters, Entry, LoadError};
 use crate::guest::policy::direct_msrs;
 use crate::guest::{GuestEnd, GuestMemory, MemoryError};
+use crate::memory::frames::HeapFrames;
 use crate::pci::Function;
 use crate::steps;
 use crate::survey::Table;
@@ -121,7 +121,11 @@ impl Partition {
                 .collect(),
             None => Vec::new(),
         };
-        let mut assigned = AssignedFunctions::new(backend::config(table), &functions, cpus.count())?;
+        let wiring = Wiring {
+            cpus: cpus.count(),
+            lines: false,
+        };
+        let mut assigned = AssignedFunctions::new(backend::config(table), &functions, wiring)?;
         steps::done("bus of the guest");
         if !config.devices.is_empty() {
             memory.wipe_all();

@@ -17,8 +17,6 @@ mod cpus;
 #[cfg(target_os = "none")]
 mod faults;
 #[cfg(target_os = "none")]
-mod frames;
-#[cfg(target_os = "none")]
 mod guest;
 #[cfg(target_os = "none")]
 mod mailbox;

@@ -6,7 +6,7 @@ use super::prepare::{Ready, Run, repair};
 use super::vcpu::Vcpu;
 use super::{MAILBOXES, Partition};
 use crate::console;
-use crate::cpu::{clock, interrupts, lapic};
+use crate::cpu::{self, clock};
 use crate::start::Refused;
 use crate::survey::{self, Table};
 use crate::virt::svm::Features;
@@ -25,6 +25,10 @@ use crate::assign::MachineAssigner;
 
 /// How often the boot CPU looks, in microseconds.
 const LOOK_US: u64 = 500;
+/// How long a CPU may take to begin with its guest, in milliseconds.
+const TAKE_MS: u64 = 1000;
+/// How often the boot CPU looks whether it has, in microseconds.
+const TAKE_LOOK_US: u64 = 10;
 /// How long a guest may take to leave after it was asked to, in milliseconds.
 const STOP_MS: u64 = 2000;
 
@@ -86,7 +90,7 @@ pub(super) struct Done {
 
 /// All of [`run`] but its summary.
 pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<Done, Refused> {
-    let table = run.table;
+    let table = run.survey.table();
     let (mut holds, mut holdings, mut vcpus) = (Vec::new(), Vec::new(), Vec::new());
     for ready in run.guests {
         let name = ready.guest.name.clone();
@@ -97,6 +101,7 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
                 vcpus.push(of_guest);
             }
             Err(text) => {
+                run.survey.report(&run.config);
                 survey::say(&Refusal {
                     guest: Some(name),
                     device: None,
@@ -120,13 +125,21 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
             }
         }
     }
+    for hold in &mut holds {
+        for cpu in hold.cpus.clone() {
+            if let Some(vcpu) = untaken(cpu) {
+                failures.push(alloc::format!("CPU {cpu} does not begin with its guest"));
+                hold.ended.push(*vcpu);
+                hold.partition.cpus.stop();
+            }
+        }
+    }
+    run.survey.report(&run.config);
     let started = clock::ticks();
     let deadline = u64::from(run.config.deadline_ms) * clock::khz();
     let (mut stopping, mut gone) = (false, false);
     while holds.iter().any(|hold| !hold.done) && !gone {
-        lapic::arm_timer(clock::micros(LOOK_US));
-        interrupts::wait();
-        while interrupts::take(0).is_some() {}
+        cpu::nap(LOOK_US);
         let now = clock::ticks();
         if let Some(table) = table {
             faults::poll(table, &holdings, nanoseconds(now));
@@ -178,6 +191,18 @@ fn cpus(of: &[usize]) -> String {
         text.push_str(&alloc::format!("{comma}{cpu}"));
     }
     text
+}
+
+/// Waits until `cpu` has taken its vCPU, and takes it back if it does not come.
+fn untaken(cpu: usize) -> Option<Box<Vcpu>> {
+    let until = clock::ticks() + TAKE_MS * clock::khz();
+    while !MAILBOXES.taken(cpu) {
+        if clock::ticks() > until {
+            return MAILBOXES.recall(cpu);
+        }
+        cpu::nap(TAKE_LOOK_US);
+    }
+    None
 }
 
 fn nanoseconds(ticks: u64) -> u64 {

@@ -3,6 +3,8 @@
 //! A feature is let through only when nothing else has to be emulated or switched for it. XSAVE and with it AVX
 //! stay hidden (XCR0 is not switched), so do SVM, the TSC deadline, MONITOR, RDTSCP and machine checks.
 
+use cohort_abi::statistics;
+
 /// The four registers that CPUID fills.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the processor's own")]
@@ -27,9 +29,9 @@ pub struct Processor {
 }
 
 /// First leaf of a hypervisor's own.
-pub const HYPERVISOR: u32 = 0x4000_0000;
+pub const HYPERVISOR: u32 = statistics::LEAF - 1;
 /// What [`HYPERVISOR`] says in EBX, ECX and EDX.
-pub const SIGNATURE: &[u8; 12] = b"CohortCohort";
+pub const SIGNATURE: &[u8; 12] = statistics::SIGNATURE;
 
 /// Leaf with the frequencies of the time-stamp counter and of the local APIC's timer in kHz, as VMware defined it.
 pub const TIMING: u32 = 0x4000_0010;
