@@ -1,16 +1,17 @@
 //! Guests with several vCPUs: they start, stop and interrupt each other, share devices, and end together.
 
 use boot::config::{Plan, Source};
-use boot::linux;
+use boot::linux::{self, Flavour};
 use cohort_abi::bundle::Mode;
 use libtest_mimic::{Failed, Trial};
-use machine_tests::{Change, expect, launch};
+use machine_tests::{Change, Run, expect, launch};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         Trial::test("several::two_cpus_work_and_end_together", work),
         Trial::test("several::a_cpu_that_loops_is_stopped_with_the_other", spin),
         Trial::test("several::linux_runs_on_two_cpus", two_cpus),
+        Trial::test("several::linux_takes_interrupts_by_lines", lines),
     ]
 }
 
@@ -47,15 +48,17 @@ fn spin() -> Result<(), Failed> {
     expect::said(&run, &["halt stopped: it still ran when the deadline passed"])
 }
 
-fn two_cpus() -> Result<(), Failed> {
-    if let Err(why) = linux::fetch() {
+/// The built-in Linux guest with all its devices and checks on two CPUs, with `more` on its command line.
+fn linux_on_two(more: &str) -> Result<Option<Run>, Failed> {
+    if let Err(why) = linux::fetch(Flavour::Cloud) {
         eprintln!("SKIPPED: no Linux kernel to boot: {why:#}");
-        return Ok(());
+        return Ok(None);
     }
     let mut plan = Plan::load(Source::linux())?;
     plan.machine.cpus = 3;
     for guest in &mut plan.guests {
         guest.cpus = vec![1, 2];
+        guest.cmdline = format!("{more} {}", guest.cmdline);
     }
     let run = launch::run(&plan, Mode::Run, Change::Nothing)?;
     expect::success(&run)?;
@@ -63,7 +66,8 @@ fn two_cpus() -> Result<(), Failed> {
         &run,
         &[
             "smp: Brought up 1 node, 2 CPUs",
-            "is up, 2 CPU",
+            ", 2 CPU, clock source",
+            "init: everything held",
             "turned its power off",
         ],
     )?;
@@ -71,10 +75,29 @@ fn two_cpus() -> Result<(), Failed> {
         "Kernel panic",
         "Call Trace",
         "not responding",
-        "unchecked MSR access",
+        "nobody cared",
+        "(irq = 0,",
     ] {
-        let heard = run.outcome.console.iter().any(|line| line.contains(complaint));
+        let heard = |line: &String| line.contains("[linux]") && line.contains(complaint);
+        let heard = run.outcome.console.iter().any(heard);
         expect::that(&run, !heard, &format!("the kernel does not say {complaint:?}"))?;
     }
-    Ok(())
+    Ok(Some(run))
+}
+
+fn two_cpus() -> Result<(), Failed> {
+    let Some(run) = linux_on_two("")? else {
+        return Ok(());
+    };
+    // The console has its line, too, whatever number the kernel gives it.
+    expect::said(&run, &["ttyS0 at I/O 0x3f8 (irq = "])
+}
+
+/// Without messages all devices have is their INTx pins, which go through the I/O APIC.
+fn lines() -> Result<(), Failed> {
+    let Some(run) = linux_on_two("pci=nomsi")? else {
+        return Ok(());
+    };
+    let end = run.end("linux").ok_or("its end is reported")?;
+    expect::that(&run, end.interrupts == 0, "no message of a device interrupted")
 }

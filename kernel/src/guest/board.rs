@@ -6,9 +6,9 @@
 use super::apic::ApicBus;
 use super::console::Console;
 use super::ioapic::IoApic;
-use super::lines::Lines;
+use super::lines::{CONSOLE_LINE, CONSOLE_SOURCE, INTX, Lines};
 use super::{GuestFault, GuestMemory};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use cohort_abi::bundle::Denied;
 use spin::Mutex;
 
@@ -22,6 +22,8 @@ pub struct Board {
     pub(super) denied: Denied,
     /// Ticks of the time-stamp counter in a millisecond; 0 where it is not known.
     pub(super) tsc_khz: u64,
+    /// INTx lines whose interrupt has ended since the last look, a bit each.
+    ended: AtomicU32,
     /// Where one last halted with interrupts off.
     stopped_at: AtomicU64,
 }
@@ -37,6 +39,7 @@ impl Board {
             ioapic: Mutex::new(IoApic::default()),
             denied: Denied::Stop,
             tsc_khz: 0,
+            ended: AtomicU32::new(0),
             stopped_at: AtomicU64::new(0),
         }
     }
@@ -98,6 +101,29 @@ impl Board {
     /// A level-triggered interrupt is over at a local APIC.
     pub(super) fn end_of_level(&self, vector: u8) {
         let mut send = |message, level| self.bus.send(None, message, level);
-        self.ioapic.lock().end(vector, &mut send);
+        let mut ioapic = self.ioapic.lock();
+        let intx = ioapic.in_hand(vector) & INTX;
+        ioapic.forget_sources(intx);
+        ioapic.end(vector, &mut send);
+        self.ended.fetch_or(intx, Ordering::AcqRel);
+    }
+
+    /// The INTx lines whose interrupt has ended since the last call, a bit each. Whoever runs a vCPU asks after each exit, and has the
+    /// functions look whether they still assert them.
+    pub fn take_ended(&self) -> u32 {
+        match self.ended.load(Ordering::Acquire) {
+            0 => 0,
+            _ => self.ended.swap(0, Ordering::AcqRel),
+        }
+    }
+
+    /// Works on the console, and passes its line on.
+    pub(super) fn with_console<R>(&self, work: impl FnOnce(&mut Console) -> R) -> R {
+        let mut console = self.console.lock();
+        let result = work(&mut console);
+        // With the lock held: else an older level could come after a newer one.
+        self.lines()
+            .set(CONSOLE_LINE, CONSOLE_SOURCE, console.interrupts());
+        result
     }
 }

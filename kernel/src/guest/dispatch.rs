@@ -344,10 +344,13 @@ impl Platform {
         let read = match (action, io.width) {
             (PortAction::Exit, Width::Byte) if write => return Verdict::Stop(GuestEnd::Exit(value as u8)),
             (PortAction::Console(offset), Width::Byte) if write => {
-                self.board.console.lock().write(offset, value as u8, emit);
+                self.board
+                    .with_console(|console| console.write(offset, value as u8, emit));
                 0
             }
-            (PortAction::Console(offset), Width::Byte) => self.board.console.lock().read(offset).into(),
+            (PortAction::Console(offset), Width::Byte) => {
+                self.board.with_console(|console| console.read(offset)).into()
+            }
             (PortAction::Sleep, Width::Byte) if write => {
                 let kind = value as u8 >> 2 & 7;
                 if value as u8 & SLEEP_ENABLE != 0 && kind == SLEEP_SOFT_OFF {
@@ -536,6 +539,10 @@ impl Platform {
                     Ok(0)
                 }
                 (Place::IoApic(offset), None) => Ok(self.board.ioapic.lock().read(offset).into()),
+                (Place::IoApic(ioapic::register::END), Some(value)) => {
+                    self.board.end_of_level(value as u8);
+                    Ok(0)
+                }
                 (Place::IoApic(offset), Some(value)) => {
                     let bus = &self.board.bus;
                     let mut send = |message, level| bus.send(None, message, level);

@@ -291,24 +291,48 @@ fn a_line_reaches_the_cpu_that_the_io_apic_says_until_it_is_served() {
     guest.write(1, register::SPURIOUS, 0x1ff);
     guest.0[1].1.rflags = rflags::IF;
     let board = guest.0[0].0.board().clone();
-    for (index, value) in [(0x10 + 33, 1 << 24), (0x10 + 32, 0x8061)] {
+    for (index, value) in [(0x10 + 11, 1 << 24), (0x10 + 10, 0x8061)] {
         let mut io = board.ioapic.lock();
         let mut send = |message, level| board.bus.send(None, message, level);
         io.write(0, index, &mut send);
         io.write(0x10, value, &mut send);
     }
     guest.kicks();
-    board.lines().raise(Line(16), LineSource(1));
+    board.lines().raise(Line(5), LineSource(1));
     assert_eq!(guest.kicks(), 0b10);
     guest.enter(1);
     assert_eq!(guest.0[1].1.interrupt.take(), Some(0x61));
     guest.write(1, register::EOI, 0);
     guest.enter(1);
     assert_eq!(guest.0[1].1.interrupt.take(), Some(0x61), "asserted still");
-    board.lines().lower(Line(16), LineSource(1));
+    board.lines().lower(Line(5), LineSource(1));
     guest.write(1, register::EOI, 0);
     guest.enter(1);
     assert_eq!(guest.0[1].1.interrupt, None);
+}
+
+#[test]
+fn an_intx_line_that_has_ended_is_looked_at_before_it_comes_again() {
+    let mut guest = Guest::new(1);
+    guest.write(0, register::SPURIOUS, 0x1ff);
+    guest.0[0].1.rflags = rflags::IF;
+    let board = guest.0[0].0.board().clone();
+    for (index, value) in [(0x10 + 35, 0), (0x10 + 34, 0xa061)] {
+        let mut io = board.ioapic.lock();
+        let mut send = |message, level| board.bus.send(None, message, level);
+        io.write(0, index, &mut send);
+        io.write(0x10, value, &mut send);
+    }
+    for _ in 0..2 {
+        board.lines().raise(Line(17), LineSource(1));
+        guest.enter(0);
+        assert_eq!(guest.0[0].1.interrupt.take(), Some(0x61));
+        assert_eq!(board.take_ended(), 0);
+        guest.write(0, register::EOI, 0);
+        guest.enter(0);
+        assert_eq!(guest.0[0].1.interrupt, None, "who asserts it says so again");
+        assert_eq!((board.take_ended(), board.take_ended()), (1 << 17, 0));
+    }
 }
 
 #[test]

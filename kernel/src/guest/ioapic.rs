@@ -90,13 +90,12 @@ impl IoApic {
         Some((self.inputs.get(usize::from(at / 2))?, at % 2 != 0))
     }
 
-    /// Writes the 32-bit register at `offset` of the page.
+    /// Writes the 32-bit register at `offset` of the page, but for the end of an interrupt: that is [`end`](Self::end).
     pub(super) fn write(&mut self, offset: u64, value: u32, send: &mut impl Send) {
         match (offset, self.selected) {
             (register::SELECT, _) => self.selected = value as u8,
             (register::WINDOW, index::ID) => self.id = (value >> 24) as u8 & 0xf,
             (register::WINDOW, selected) => self.write_entry(selected, value, send),
-            (register::END, _) => self.end(value as u8, send),
             _ => {}
         }
     }
@@ -144,6 +143,23 @@ impl IoApic {
             && let Some(sent) = message(entry)
         {
             send(sent, false);
+        }
+    }
+
+    /// The inputs whose level-triggered interrupt with `vector` a local APIC has in hand, a bit each.
+    pub(super) fn in_hand(&self, vector: u8) -> u32 {
+        let inputs = self.inputs.iter().enumerate();
+        inputs
+            .filter(|(_, input)| input.entry.remote_irr() && input.entry.vector() == vector)
+            .fold(0, |set, (at, _)| set | 1 << at)
+    }
+
+    /// Nobody asserts the lines in `set`, a bit each, any longer, as far as is known.
+    pub(super) fn forget_sources(&mut self, set: u32) {
+        for (at, input) in self.inputs.iter_mut().enumerate() {
+            if set >> at & 1 != 0 {
+                input.sources = 0;
+            }
         }
     }
 

@@ -141,12 +141,26 @@ fn a_level_that_waits_is_sent_when_it_is_unmasked() {
     );
     bench.write(index::TABLE + 40, LEVEL | 0x70);
     assert_eq!(core::mem::take(&mut bench.sent).len(), 1);
-    bench.ioapic.write(register::END, 0x70, &mut |_, _| 1);
+    assert_eq!(
+        (bench.ioapic.in_hand(0x70), bench.ioapic.in_hand(0x71)),
+        (1 << 20, 0)
+    );
+    assert_eq!(bench.end(0x70).len(), 1);
     assert_eq!(
         bench.read(index::TABLE + 40) & IRR,
         IRR,
         "ended, and asserted still"
     );
+}
+
+#[test]
+fn a_line_whose_sources_are_forgotten_ends_in_silence() {
+    let mut bench = Bench::new();
+    bench.program(18, LEVEL | 0x60, 0);
+    bench.line(18, 3, true);
+    bench.ioapic.forget_sources(1 << 18);
+    assert!(bench.end(0x60).is_empty());
+    assert_eq!(bench.line(18, 3, true).len(), 1, "it is heard again");
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! The guest's interrupt lines: what devices raise and lower, and which input of the I/O APIC that is.
 //!
+//! INTx comes as [`guest::devices`](super::devices) sees it: once, and again when the guest has ended the interrupt and the function
+//! still asserts its pin. So the board lowers these lines at each end.
+//!
 //! A line may be shared, so each device names itself as a source; the line is asserted while one of them raises it. Calls are cheap
 //! and may come from any CPU, with the locks before the I/O APIC's held or not. vCPUs that must look are among
 //! [`Board::take_kicks`](super::board::Board::take_kicks) then.
@@ -24,6 +27,9 @@ pub const CONSOLE_SOURCE: LineSource = LineSource(0);
 const FIRST_INTX: u8 = 16;
 /// Lines for INTx.
 const INTX_LINES: u8 = 8;
+
+/// All lines for INTx, a bit each.
+pub(super) const INTX: u32 = (1 << INTX_LINES) - 1 << FIRST_INTX;
 
 /// The line of INTx pin `pin` (0 is A, 3 is D) of the device in `slot` of bus 0. What `_PRT` says: level-triggered.
 #[must_use]

@@ -10,8 +10,9 @@ use super::space::Space;
 use super::vcpu::Vcpu;
 use crate::addr::{GuestPhys, HostPhys};
 use crate::guest::board::Board;
-use crate::guest::devices::{AssignedFunctions, BusError, Wiring};
+use crate::guest::devices::{self, AssignedFunctions, BusError, Wiring};
 use crate::guest::dispatch::{Devices, Platform};
+use crate::guest::lines::{Line, LineSource, intx_line, intx_source};
 use crate::guest::loader::{self, BootParameters, Entry, LoadError};
 use crate::guest::policy::direct_msrs;
 use crate::guest::{GuestEnd, GuestMemory, MemoryError};
@@ -98,6 +99,12 @@ impl Devices for Registers<'_> {
     }
 }
 
+/// The input of the I/O APIC that a function's line is, and what stands for the function there.
+const fn line_of(line: devices::Line) -> (Line, LineSource) {
+    let (slot, pin) = (line.devfn >> 3, line.pin.saturating_sub(1));
+    (intx_line(slot, pin), intx_source(slot, pin))
+}
+
 impl Partition {
     /// Loads the guest's memory and builds its tables and its vCPUs. What devices will reach is wiped here, anything else when it is
     /// used for the first time.
@@ -123,7 +130,7 @@ impl Partition {
         };
         let wiring = Wiring {
             cpus: cpus.count(),
-            lines: false,
+            lines: true,
         };
         let mut assigned = AssignedFunctions::new(backend::config(table), &functions, wiring)?;
         steps::done("bus of the guest");
@@ -186,6 +193,27 @@ impl Partition {
         let vcpus = (0..cpus.count()).map(vcpu).collect();
         steps::done("vCPUs");
         Ok((partition, vcpus))
+    }
+
+    /// Looks which functions assert their INTx lines. A vCPU that works on the functions now makes this wait for the next time.
+    pub(super) fn poll_lines(&self) {
+        if let Some(mut assigned) = self.assigned.try_lock() {
+            let Assigned { functions, backend } = &mut *assigned;
+            functions.poll_lines(backend, &mut |line| self.raise(line));
+        }
+        self.cpus.kick_all(self.board.take_kicks());
+    }
+
+    /// The guest has ended the interrupts of these lines, a bit each: functions that still assert them interrupt again.
+    pub(super) fn end_lines(&self, ended: u32) {
+        let Assigned { functions, backend } = &mut *self.assigned.lock();
+        let concerned = |line: devices::Line| ended >> line_of(line).0.0 & 1 != 0;
+        functions.end_of_interrupt(backend, &concerned, &mut |line| self.raise(line));
+    }
+
+    fn raise(&self, line: devices::Line) {
+        let (line, source) = line_of(line);
+        self.board.lines().raise(line, source);
     }
 
     /// vCPU 0 begins.

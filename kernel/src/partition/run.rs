@@ -145,6 +145,7 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
             faults::poll(table, &holdings, nanoseconds(now));
         }
         for hold in holds.iter_mut().filter(|hold| !hold.done) {
+            hold.partition.poll_lines();
             if hold.collect(now) {
                 if let Some(table) = table {
                     faults::poll(table, &holdings, nanoseconds(now));
@@ -225,7 +226,9 @@ fn open(
             .domain(owner, partition.dma_regions())
             .map_err(|error| error.to_string())?;
         let leases = table.open(plan, &made).map_err(|error| error.to_string())?;
-        partition.assigned.lock().backend.leases = leases;
+        let Assigned { functions, backend } = &mut *partition.assigned.lock();
+        backend.leases = leases;
+        functions.listen(backend);
         domain = Some(made);
         let ids = plan
             .cohorts()

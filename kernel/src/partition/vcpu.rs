@@ -120,6 +120,10 @@ pub(super) fn step(cpu: CpuIndex, vcpu: &mut Vcpu, armed: &mut Option<u64>) -> O
     let emit = |line: &str| console::line(format_args!("[{}] {line}", partition.name));
     let mut devices = Registers(&partition.assigned);
     let verdict = platform.handle(exit, state, &mut devices, clock::ticks(), cpuid, emit);
+    let ended = partition.board.take_ended();
+    if ended != 0 {
+        partition.end_lines(ended);
+    }
     partition.cpus.kick_all(partition.board.take_kicks());
     match verdict {
         Verdict::Resume | Verdict::Halt => None,
