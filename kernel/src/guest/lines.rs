@@ -29,7 +29,7 @@ const FIRST_INTX: u8 = 16;
 const INTX_LINES: u8 = 8;
 
 /// All lines for INTx, a bit each.
-pub(super) const INTX: u32 = (1 << INTX_LINES) - 1 << FIRST_INTX;
+pub(super) const INTX: u32 = ((1 << INTX_LINES) - 1) << FIRST_INTX;
 
 /// The line of INTx pin `pin` (0 is A, 3 is D) of the device in `slot` of bus 0. What `_PRT` says: level-triggered.
 #[must_use]
