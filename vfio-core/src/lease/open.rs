@@ -155,7 +155,7 @@ pub(super) fn repair<P: Platform>(steps: Steps<'_, P>, crew: &Crew) -> Result<()
     for &device in crew.members().iter().rev() {
         note(&mut result, steps.release_interrupts(device));
     }
-    for &requester in crew.requesters().iter().rev() {
+    for &requester in crew.requesters().iter().rev().chain(crew.strays()) {
         note(&mut result, steps.quarantine(requester));
     }
     for (action, set) in crew.resets() {
