@@ -12,7 +12,7 @@ use crate::testing::{cases, scaled};
 use crate::{DeviceId, Failure, Fault, Step};
 
 /// What undoes the calls of `trace`, in order; the last one failed.
-fn way_back(trace: &[(Call, bool)]) -> Vec<Call> {
+pub(super) fn way_back(trace: &[(Call, bool)]) -> Vec<Call> {
     let mut back = Vec::new();
     for (call, ok) in trace.iter().rev() {
         match call {
@@ -52,7 +52,7 @@ pub(super) fn failure(call: Call) -> Failure {
 }
 
 /// The failure that the last call of `trace` makes. Mappings that are made in a unit with the first attach are part of it.
-fn failure_of(trace: &[(Call, bool)]) -> Failure {
+pub(super) fn failure_of(trace: &[(Call, bool)]) -> Failure {
     let mut steps = trace.iter().rev().map(|(call, _)| *call);
     failure(steps.find(|call| !matches!(call, Call::Map(..))).unwrap())
 }
@@ -170,7 +170,7 @@ fn close_breaks(table: &Table, devices: &[DeviceId], at: usize) -> bool {
 }
 
 /// The calls of a close of one cohort, by the definition of its order.
-fn way_of_close(table: &Table, devices: &[DeviceId]) -> Vec<Call> {
+pub(super) fn way_of_close(table: &Table, devices: &[DeviceId]) -> Vec<Call> {
     let cohort = table.cohorts().cohort_of(devices[0]).unwrap();
     let mut members = cohort.members().to_vec();
     members.reverse();
