@@ -77,7 +77,7 @@ impl Survey {
 /// The machine contradicts itself, or it has no usable IOMMU while the configuration assigns devices.
 pub fn take(mut machine: Machine, config: &Config) -> Result<Survey, Refused> {
     let needed = config.guests.iter().find(|guest| !guest.devices.is_empty());
-    let known = if machine.acpi.viot.is_some() || needed.is_some() {
+    let known = if machine.acpi.has_iommu() || needed.is_some() {
         match take_over(machine, &config.split_unsafe) {
             Ok(table) => Known::Table(Box::leak(Box::new(table))),
             Err(error) => {
