@@ -10,6 +10,7 @@ mod platform;
 mod refusal;
 mod reset;
 mod tool;
+mod vtd;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     trials.extend(refusal::trials());
     trials.extend(reset::trials());
     trials.extend(platform::trials());
+    trials.extend(vtd::trials());
     trials.extend(linux::trials());
     machine_tests::run(trials).exit_code()
 }
