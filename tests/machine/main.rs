@@ -9,6 +9,7 @@ mod linux;
 mod platform;
 mod refusal;
 mod reset;
+mod restart;
 mod tool;
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     trials.extend(faulty::trials());
     trials.extend(refusal::trials());
     trials.extend(reset::trials());
+    trials.extend(restart::trials());
     trials.extend(platform::trials());
     trials.extend(linux::trials());
     machine_tests::run(trials).exit_code()

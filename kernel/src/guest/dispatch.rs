@@ -13,6 +13,7 @@ use crate::addr::GuestPhys;
 use crate::pci::Width;
 use crate::virt::{Exception, Exit, ExitKind, Gpr, IoDirection, IoExit, NestedFault, VcpuState};
 use cohort_abi::bundle::Denied;
+use cohort_abi::end::ResetBy;
 
 /// Guest physical address and length of the local APIC's registers.
 const APIC: core::ops::Range<u64> = 0xfee0_0000..0xfee0_1000;
@@ -20,6 +21,8 @@ const APIC: core::ops::Range<u64> = 0xfee0_0000..0xfee0_1000;
 const APIC_BASE: u64 = 0xfee0_0900;
 /// In the reset register: do it.
 const RESET_NOW: u8 = 1 << 2;
+/// To the keyboard controller: pulse the reset line, which is bit 0 of its output port.
+const PULSE_RESET: u8 = 0xfe;
 
 /// The emulated registers of a guest's devices.
 pub trait Devices {
@@ -240,10 +243,14 @@ impl Platform {
             }
             (PortAction::Reset, Width::Byte) if write => {
                 if value as u8 & RESET_NOW != 0 {
-                    return Verdict::Stop(GuestEnd::Reset);
+                    return Verdict::Stop(GuestEnd::Reset(ResetBy::Register));
                 }
                 0
             }
+            (PortAction::Keyboard, Width::Byte) if write && value as u8 == PULSE_RESET => {
+                return Verdict::Stop(GuestEnd::Reset(ResetBy::Keyboard));
+            }
+            (PortAction::Keyboard, Width::Byte) => u64::MAX,
             (PortAction::Sleep | PortAction::SleepStatus | PortAction::Reset, Width::Byte) => 0,
             (PortAction::Absent, _) => absent(io.port),
             // A register of one byte, and more than one: nothing is behind it.
