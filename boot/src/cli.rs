@@ -13,9 +13,10 @@ use cohort_abi::exit::Outcome as Exit;
 use cohort_abi::report::{Figure, figure};
 
 use crate::config::{self, Plan, Refused, Source};
+use crate::linux::Flavour;
 use crate::qemu::process;
 use crate::session::{Options, Outcome, Session};
-use crate::{acpi, bench, image, summary, verdict};
+use crate::{acpi, bench, image, linux, summary, verdict};
 
 /// Runs the Cohort hypervisor in QEMU, and explains its machines and configurations.
 #[derive(Debug, Parser)]
@@ -65,9 +66,9 @@ struct Target {
     /// Write the summary as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Seconds until the machine is stopped
-    #[arg(long, value_name = "SECONDS", default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    timeout: u64,
+    /// Seconds until the machine is stopped [default: 180, and 900 where virtual time counts instructions]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: Option<u64>,
     /// Keep the run's files (hypervisor, bundle, disks, records)
     #[arg(long)]
     keep: bool,
@@ -86,6 +87,10 @@ struct Check {
 enum Iommu {
     /// virtio-iommu-pci
     Virtio,
+    /// intel-iommu, with interrupt remapping
+    Vtd,
+    /// amd-iommu, with interrupt remapping
+    Amdvi,
     /// None: the hypervisor must refuse to assign devices
     None,
 }
@@ -103,6 +108,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(Check { target, acpi }) if acpi.is_empty() => with_plan(target, Mode::Check),
         Command::Check(Check { acpi, .. }) => tables(&acpi),
         Command::Sets(target) => with_plan(target, Mode::Sets),
+        Command::Bench(target) if names_linux(&target) => bench_linux(&target),
         Command::Bench(target) => with_plan(
             Target {
                 icount: true,
@@ -133,15 +139,34 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Whether it is the built-in Linux guest that is meant.
+fn names_linux(target: &Target) -> bool {
+    target.config.as_deref() == Some(Path::new(Flavour::Cloud.name()))
+}
+
+/// Measures a Linux guest beside the same kernel without a hypervisor.
+fn bench_linux(target: &Target) -> anyhow::Result<bool> {
+    if target.iommu.is_some() || target.json.is_some() || target.keep {
+        anyhow::bail!("`bench linux` takes no option but --timeout");
+    }
+    let usual = Options::new(true).timeout;
+    let timeout = target.timeout.map_or(usual, Duration::from_secs);
+    let table = linux::bench::run(timeout, &mut |line| println!("{line}"))?;
+    print!("{table}");
+    Ok(true)
+}
+
 fn with_plan(target: Target, mode: Mode) -> anyhow::Result<bool> {
     let source = match target.config.as_deref() {
         None => Source::demo(),
-        Some(name) if name == Path::new(config::LINUX_IMAGE) => Source::linux(),
+        Some(_) if names_linux(&target) => Source::linux(),
         Some(path) => Source::read(path)?,
     };
     let mut plan = Plan::load(source)?;
     match target.iommu {
         Some(Iommu::None) => plan.machine.iommu = config::Iommu::None,
+        Some(Iommu::Vtd) => plan.machine.iommu = config::Iommu::Vtd,
+        Some(Iommu::Amdvi) => plan.machine.iommu = config::Iommu::Amdvi,
         Some(Iommu::Virtio) => plan.machine.iommu = config::Iommu::Virtio,
         None => {}
     }
@@ -152,10 +177,10 @@ fn with_plan(target: Target, mode: Mode) -> anyhow::Result<bool> {
     if target.keep {
         eprintln!("The files of this run: {}", session.keep().display());
     }
-    let options = Options {
-        icount: target.icount,
-        timeout: Duration::from_secs(target.timeout),
-    };
+    let mut options = Options::new(target.icount);
+    if let Some(seconds) = target.timeout {
+        options.timeout = Duration::from_secs(seconds);
+    }
     // `sets` and `check` have an answer of their own; the console matters only where it fails.
     let quiet = matches!(mode, Mode::Sets | Mode::Check);
     let outcome = session.run(&options, &mut |line| {

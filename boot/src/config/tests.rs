@@ -362,10 +362,10 @@ fn machines() {
     let from = "devices = [\"0000:00:03.0\"]";
     one(
         from,
-        &with("iommu = \"vtd\""),
+        &with("iommu = \"smmu\""),
         18,
-        "`vtd` is not an IOMMU",
-        "\"virtio\" or \"none\"",
+        "`smmu` is not an IOMMU",
+        "\"virtio\", \"vtd\", \"amdvi\" or \"none\"",
     );
     one(
         from,
@@ -386,6 +386,49 @@ fn machines() {
         from,
         &disk("[[machine.disk]]\nid = \"d\"\nsize = \"1M\""),
         22,
+        "used twice",
+        "id = ",
+    );
+}
+
+#[test]
+fn file_systems_and_networks_name_their_guest() {
+    let from = "devices = [\"0000:00:03.0\"]";
+    let with = |part: &str| format!("{from}\n[machine]\n{part}");
+    let disk = |rest: &str| with(&format!("[[machine.disk]]\nid = \"d\"\nsize = \"1M\"\n{rest}"));
+    let made = Plan::load(source(
+        &GOOD.replace(from, &disk("written-by = \"a\"\nfilesystem = \"ext4\"")),
+    ));
+    assert_eq!(made.expect("it holds").machine.disks[0].used_as, DiskUse::Ext4);
+    one(
+        from,
+        &disk("written-by = \"a\"\nfilesystem = \"fat\""),
+        22,
+        "`fat` is no file system",
+        "ext4",
+    );
+    one(
+        from,
+        &disk("filesystem = \"ext4\""),
+        21,
+        "nobody is named",
+        "written-by",
+    );
+    let network = |rest: &str| with(&format!("[[machine.network]]\nid = \"n\"\n{rest}"));
+    let used = Plan::load(source(&GOOD.replace(from, &network("used-by = \"b\""))));
+    let used = &used.expect("it holds").machine.networks[0];
+    assert_eq!((used.id.as_str(), used.used_by.as_deref()), ("n", Some("b")));
+    one(
+        from,
+        &network("used-by = \"c\""),
+        20,
+        "no guest `c`",
+        "nothing is then verified",
+    );
+    one(
+        from,
+        &network("[[machine.disk]]\nid = \"n\"\nsize = \"1M\""),
+        19,
         "used twice",
         "id = ",
     );

@@ -120,7 +120,7 @@ pub struct Image {
 pub enum OnExit {
     /// It is over.
     Stop,
-    /// It starts again with the devices that it has, if it reset itself, said failure, or was stopped for a fault.
+    /// It starts again with the devices that it has, if it reset itself, panicked, said failure, or was stopped for a fault.
     Restart {
         /// This often at most.
         times: u32,

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 pub enum EndReason {
     /// It wrote success to the exit port.
     Success,
-    /// It wrote anything else there: a failure, a panic of its own, or a value without a meaning.
+    /// It wrote anything else there: a failure, or a value without a meaning.
     Failure,
+    /// Its kernel panicked, and said so to the panic device.
+    Panic,
     /// It turned its power off.
     PowerOff,
     /// It reset itself.
@@ -61,6 +63,7 @@ impl fmt::Display for EndReason {
         f.write_str(match self {
             Self::Success => "success",
             Self::Failure => "failure",
+            Self::Panic => "panic",
             Self::PowerOff => "power-off",
             Self::Reset(ResetBy::Register) => "reset",
             Self::Reset(ResetBy::Keyboard) => "reset by keyboard controller",
@@ -98,6 +101,7 @@ mod tests {
         let reasons = [
             EndReason::Success,
             EndReason::Failure,
+            EndReason::Panic,
             EndReason::PowerOff,
             EndReason::Reset(ResetBy::Register),
             EndReason::Reset(ResetBy::Keyboard),

@@ -20,3 +20,4 @@ pub mod svm;
 pub mod uart;
 pub mod viot;
 pub mod virtio_iommu;
+pub mod vtd;

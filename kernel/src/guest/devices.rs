@@ -6,41 +6,36 @@
 use super::DeviceBackend;
 use super::dispatch::Devices;
 use super::layout::{ECAM, ECAM_SIZE};
-use super::pci_bus::{BusPlan, PciBus, Refused, Trapped};
+use super::pci_bus::{PciBus, Refused};
 use crate::addr::GuestPhys;
 use crate::pci::{ConfigAccess, Function};
-use alloc::vec::Vec;
 
-pub use super::pci_bus::{BusError, Placement, SLOTS};
+pub use super::pci_bus::{BusError, Line, Placement, SLOTS, Wiring};
 
 /// What a trapped access reaches, and how far into it.
 #[derive(Clone, Copy, Debug)]
 enum Target {
     /// Configuration space.
     Ecam(u64),
-    /// Registers of a function.
-    Registers(Trapped, u64),
+    /// A window for BARs.
+    Bars,
 }
 
 /// The assigned functions of one guest.
 #[derive(Debug)]
 pub struct AssignedFunctions {
     bus: PciBus,
-    /// By guest physical address.
-    trapped: Vec<Trapped>,
 }
 
 impl AssignedFunctions {
-    /// Places `functions` on the guest's bus and in its BAR window. Reads their configuration, changes nothing: the
-    /// caller has them open, with decoding of memory as the guest is to find it. `cpus` is the guest's number of
-    /// vCPUs, which interrupts can go to.
+    /// Places `functions` on the guest's bus and in its BAR windows. Reads their configuration, changes nothing: the
+    /// caller opens them before the guest starts, with decoding of memory as it is now.
     ///
     /// # Errors
     /// [`BusError`].
-    pub fn new(config: &dyn ConfigAccess, functions: &[&Function], cpus: u8) -> Result<Self, BusError> {
-        let BusPlan { bus, mut trapped } = PciBus::plan(config, functions, cpus)?;
-        trapped.sort_by_key(|trapped| trapped.range.gpa);
-        Ok(Self { bus, trapped })
+    pub fn new(config: &dyn ConfigAccess, functions: &[&Function], wiring: Wiring) -> Result<Self, BusError> {
+        let bus = PciBus::plan(config, functions, wiring)?;
+        Ok(Self { bus })
     }
 
     /// Maps the BARs that answer from the start; from then on they are mapped and unmapped as the guest turns decoding on and off.
@@ -51,6 +46,32 @@ impl AssignedFunctions {
     /// Where each function is, for messages.
     pub fn placements(&self) -> impl Iterator<Item = Placement> {
         self.bus.placements()
+    }
+
+    /// From now on INTx lines are seen, where the guest has an I/O APIC for them. Called once its functions are open.
+    ///
+    /// A line is a level. It [comes](Self::poll_lines) once, is held back until the guest has [seen to it](Self::end_of_interrupt), and
+    /// comes again at once if the function still raises it. The hypervisor has no driver for the machine's own I/O APIC, so that lines are
+    /// looked at; the pin itself stays masked.
+    pub fn listen(&mut self, backend: &mut impl DeviceBackend) {
+        self.bus.listen(backend);
+    }
+
+    /// Looks at the lines of functions whose guest uses INTx and has seen to the last one: one read of a status register each, and
+    /// none where no function does. Says which came.
+    pub fn poll_lines(&mut self, backend: &mut impl DeviceBackend, came: &mut dyn FnMut(Line)) {
+        self.bus.poll_lines(backend, came);
+    }
+
+    /// The guest has ended the interrupt of an input of its I/O APIC: the lines that are `concerned` may come again, and those that do at
+    /// once are said.
+    pub fn end_of_interrupt(
+        &mut self,
+        backend: &mut impl DeviceBackend,
+        concerned: &dyn Fn(Line) -> bool,
+        came: &mut dyn FnMut(Line),
+    ) {
+        self.bus.end_of_interrupt(backend, concerned, came);
     }
 
     /// Takes every interrupt route back: the guest has ended.
@@ -71,12 +92,7 @@ impl AssignedFunctions {
         if (ECAM..ECAM + ECAM_SIZE).contains(&gpa.0) {
             return Some(Target::Ecam(gpa.0 - ECAM));
         }
-        let after = self.trapped.partition_point(|trapped| trapped.range.gpa <= gpa);
-        let before = after.checked_sub(1).and_then(|at| self.trapped.get(at)).copied();
-        let trapped = before
-            .filter(|trapped| gpa.0 - trapped.range.gpa.0 < trapped.range.size)
-            .or_else(|| self.bus.unmapped(gpa))?;
-        Some(Target::Registers(trapped, gpa.0 - trapped.range.gpa.0))
+        self.bus.spans(gpa).then_some(Target::Bars)
     }
 }
 
@@ -93,12 +109,11 @@ impl<B: DeviceBackend> Devices for Bound<'_, B> {
     }
 
     fn read(&mut self, gpa: GuestPhys, bytes: u8) -> Option<u64> {
-        let bus = &self.functions.bus;
-        match self.functions.find(gpa)? {
-            Target::Ecam(offset) => bus
-                .config_read(self.backend.config(), offset, bytes)
-                .map(u64::from),
-            Target::Registers(trapped, offset) => bus.trapped_read(self.backend, &trapped, offset, bytes),
+        let target = self.functions.find(gpa);
+        let bus = &mut self.functions.bus;
+        match target? {
+            Target::Ecam(offset) => bus.config_read(self.backend, offset, bytes).map(u64::from),
+            Target::Bars => bus.bar_read(self.backend, gpa, bytes),
         }
         .ok()
     }
@@ -108,9 +123,7 @@ impl<B: DeviceBackend> Devices for Bound<'_, B> {
         let bus = &mut self.functions.bus;
         match target {
             Some(Target::Ecam(offset)) => bus.config_write(self.backend, offset, bytes, value as u32),
-            Some(Target::Registers(trapped, offset)) => {
-                bus.trapped_write(self.backend, &trapped, offset, bytes, value)
-            }
+            Some(Target::Bars) => bus.bar_write(self.backend, gpa, bytes, value),
             None => Err(Refused),
         }
         .is_ok()

@@ -1,6 +1,6 @@
 //! QEMU's NVMe controller and a second function in its slot, as their guest reaches them.
 
-use super::super::fixture::{Bytes, NVME, bar32, bar64, capability, function};
+use super::super::fixture::{Bytes, NVME, bar64, capability, function};
 use super::super::layout::MemoryRegion;
 use super::super::msix::Route;
 use super::super::{DeviceBackend, Messages, NoRoute, Source};
@@ -10,28 +10,26 @@ use crate::pci::{MsiX, TableLocation, Width};
 use vfio_core::Fault;
 use vfio_core::pci::config::{Express, Msi, PowerManagement};
 use vfio_core::pci::device::PowerState;
+use vfio_core::pci::irq::IrqKind;
 use vfio_core::pci::{Bdf, ResetMethods};
 
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
     Read(u64, u8),
     Write(u64, u8, u64),
-    Enable(Messages, bool),
+    Enable(IrqKind, bool),
     Route(Source, Route),
     Unroute(Source),
     Map(u64),
     Unmap(u64),
     Reset,
     Power(PowerState),
-    Restore,
 }
 
 /// A machine that writes down what it is asked, all interrupts of one function.
 #[derive(Debug)]
 struct Machine {
     of: Bdf,
-    /// Turning interrupts off there is not written down.
-    ignore: Option<Bdf>,
     config: Bytes,
     asked: Vec<Asked>,
     no_route: bool,
@@ -39,12 +37,16 @@ struct Machine {
     fault: Option<Fault>,
     /// D3hot and back resets.
     loses: bool,
+    state: PowerState,
+    /// What the other function asks for is not looked at.
+    lenient: bool,
 }
 
 impl DeviceBackend for Machine {
-    fn config(&self) -> &dyn ConfigAccess {
+    fn config(&self) -> &(dyn ConfigAccess + 'static) {
         &self.config
     }
+    fn wait(&self, _: u64) {}
     fn mmio_read(&mut self, at: HostPhys, bytes: u8) -> u64 {
         self.asked.push(Asked::Read(at.0, bytes));
         0x5a
@@ -52,12 +54,13 @@ impl DeviceBackend for Machine {
     fn mmio_write(&mut self, at: HostPhys, bytes: u8, value: u64) {
         self.asked.push(Asked::Write(at.0, bytes, value));
     }
-    fn enable(&mut self, function: Bdf, kind: Messages, on: bool) {
-        if self.ignore == Some(function) {
-            return;
+    fn enable(&mut self, function: Bdf, kind: IrqKind, on: bool) -> Result<(), Fault> {
+        if function != self.of && self.lenient {
+            return Ok(());
         }
         assert_eq!(function, self.of);
         self.asked.push(Asked::Enable(kind, on));
+        Ok(())
     }
     fn route(&mut self, function: Bdf, source: Source, route: Route) -> Result<(), NoRoute> {
         assert_eq!(function, self.of);
@@ -85,12 +88,19 @@ impl DeviceBackend for Machine {
     fn set_power_state(&mut self, function: Bdf, state: PowerState) -> Result<bool, Fault> {
         assert_eq!(function, self.of);
         self.asked.push(Asked::Power(state));
-        self.fault.map_or(Ok(self.loses && state == PowerState::D0), Err)
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        self.state = state;
+        if self.loses && state == PowerState::D0 {
+            // Quiet, with decoding on, as the assigner leaves it.
+            self.config.put(function, 4, &[2, 4]);
+        }
+        Ok(self.loses && state == PowerState::D0)
     }
-    fn restore(&mut self, function: Bdf) -> Result<(), Fault> {
+    fn power_state(&mut self, function: Bdf) -> Result<PowerState, Fault> {
         assert_eq!(function, self.of);
-        self.asked.push(Asked::Restore);
-        self.fault.map_or(Ok(()), Err)
+        Ok(self.state)
     }
 }
 
@@ -99,8 +109,16 @@ struct Rig {
     functions: AssignedFunctions,
 }
 
+const fn wiring(lines: bool) -> Wiring {
+    Wiring { cpus: 1, lines }
+}
+
 impl Rig {
     fn new() -> Self {
+        Self::wired(false)
+    }
+
+    fn wired(lines: bool) -> Self {
         let location = |offset, length| TableLocation {
             bar: 0,
             offset,
@@ -129,7 +147,7 @@ impl Rig {
         let small = function(|f| {
             f.bdf = Bdf::new(0, 1, 0, 1);
             f.device = 0x77;
-            f.bars = vec![bar32(0, 0xfeb0_0100, 0x100)];
+            f.bars = vec![bar64(0, 0xfeb0_0100, 0x100)];
             f.capabilities = vec![capability(5, 0x40)];
             f.msi = Some(Msi {
                 offset: 0x40,
@@ -140,12 +158,13 @@ impl Rig {
         });
         let machine = Machine {
             of: NVME,
-            ignore: None,
             config: Bytes::default(),
             asked: Vec::new(),
             no_route: false,
             fault: None,
             loses: false,
+            state: PowerState::D0,
+            lenient: false,
         };
         machine
             .config
@@ -157,7 +176,7 @@ impl Rig {
         for bdf in [NVME, small.bdf] {
             machine.config.put(bdf, 4, &[2]);
         }
-        let mut functions = AssignedFunctions::new(&machine.config, &[&small, &nvme], 1).unwrap();
+        let mut functions = AssignedFunctions::new(&machine.config, &[&small, &nvme], wiring(lines)).unwrap();
         let mut machine = machine;
         functions.show(&mut machine);
         assert_eq!(machine.asked, [Asked::Map(0xc000_0000), Asked::Map(0xc000_3000)]);
@@ -237,7 +256,7 @@ fn msix_is_routed_when_the_guest_programs_it_and_taken_back_at_the_end() {
     assert!(rig.write(SLOT + 0x42, 2, 0x8000));
     assert_eq!(
         rig.machine.asked,
-        [Asked::Enable(Messages::MsiX, true), Asked::Route(ENTRY, ROUTE)]
+        [Asked::Enable(IrqKind::MsiX, true), Asked::Route(ENTRY, ROUTE)]
     );
     assert_eq!(rig.read(TABLE + 24, 8), Some(0x51));
     rig.machine.asked.clear();
@@ -248,22 +267,23 @@ fn msix_is_routed_when_the_guest_programs_it_and_taken_back_at_the_end() {
         [Asked::Unroute(ENTRY), Asked::Route(ENTRY, ROUTE)]
     );
     rig.machine.asked.clear();
-    rig.machine.ignore = Some(Bdf::new(0, 1, 0, 1));
     rig.functions.release(&mut rig.machine);
     assert_eq!(
         rig.machine.asked,
-        [Asked::Unroute(ENTRY), Asked::Enable(Messages::MsiX, false)]
+        [Asked::Unroute(ENTRY), Asked::Enable(IrqKind::MsiX, false)]
     );
     assert_eq!(rig.read(TABLE + 28, 4), Some(1), "masked as after reset");
 }
 
 #[test]
-fn an_interrupt_without_a_way_and_narrow_accesses_to_the_table_are_refused() {
+fn an_interrupt_without_a_way_does_not_come_and_narrow_accesses_to_the_table_are_refused() {
     let mut rig = Rig::new();
     rig.machine.no_route = true;
     assert!(rig.write(SLOT + 0x42, 2, 0x8000));
     assert!(rig.write(TABLE, 8, 0xfee0_0000));
-    assert!(!rig.write(TABLE + 8, 8, 0x51));
+    // The guest waits for it in vain, and for nothing else.
+    assert!(rig.write(TABLE + 8, 8, 0x51));
+    assert_eq!(rig.machine.asked, [Asked::Enable(IrqKind::MsiX, true)]);
     for (gpa, bytes) in [(TABLE, 1), (TABLE, 2), (TABLE + 4, 8)] {
         assert_eq!(rig.read(gpa, bytes), None);
         assert!(!rig.write(gpa, bytes, 0));
@@ -353,7 +373,7 @@ fn a_reset_takes_registers_and_interrupts_away_and_the_guest_starts_anew() {
         let mut expected = Vec::from(UNMAPPED);
         expected.extend([
             Asked::Unroute(ENTRY),
-            Asked::Enable(Messages::MsiX, false),
+            Asked::Enable(IrqKind::MsiX, false),
             Asked::Reset,
         ]);
         assert_eq!(rig.machine.asked, expected);
@@ -386,7 +406,7 @@ fn a_reset_that_does_not_work_is_not_offered() {
     });
     let config = Bytes::default();
     config.put(NVME, 0x60, &[0x10, 0, 2, 0, 0, 0, 0, 0x10]);
-    let functions = AssignedFunctions::new(&config, &[&stuck], 1).unwrap();
+    let functions = AssignedFunctions::new(&config, &[&stuck], wiring(false)).unwrap();
     let mut rig = Rig {
         functions,
         ..Rig::new()
@@ -402,7 +422,7 @@ fn a_sleeping_function_shows_nothing_and_comes_back_as_it_was() {
     route_entry(&mut rig);
     assert!(rig.write(SLOT + 0xa4, 2, 3));
     let mut expected = Vec::from(UNMAPPED);
-    expected.extend([Asked::Unroute(ENTRY), Asked::Power(PowerState::D3hot)]);
+    expected.push(Asked::Power(PowerState::D3hot));
     assert_eq!(rig.machine.asked, expected);
     rig.machine.asked.clear();
     assert_eq!(rig.read(SLOT + 0xa4, 2), Some(3));
@@ -416,28 +436,49 @@ fn a_sleeping_function_shows_nothing_and_comes_back_as_it_was() {
     assert!(rig.write(SLOT + 0xa4, 2, 0));
     let mut expected = vec![Asked::Power(PowerState::D0)];
     expected.extend(MAPPED);
-    expected.extend([Asked::Enable(Messages::MsiX, true), Asked::Route(ENTRY, ROUTE)]);
-    assert_eq!(rig.machine.asked, expected);
+    assert_eq!(rig.machine.asked, expected, "its vector was there all the time");
     assert_eq!(rig.read(SLOT + 0xa4, 2), Some(0));
+    // What is different on the way back is made different then.
+    assert!(rig.write(SLOT + 0xa4, 2, 3));
+    assert!(rig.write(SLOT + 0x42, 2, 0));
+    rig.machine.asked.clear();
+    assert!(rig.write(SLOT + 0xa4, 2, 0));
+    let mut expected = vec![
+        Asked::Power(PowerState::D0),
+        Asked::Unroute(ENTRY),
+        Asked::Enable(IrqKind::MsiX, false),
+    ];
+    expected.extend(MAPPED);
+    assert_eq!(rig.machine.asked, expected);
 }
 
 #[test]
-fn a_function_that_loses_its_state_on_the_way_back_is_as_after_a_reset() {
+fn a_function_that_loses_its_state_on_the_way_back_gets_it_again() {
     let mut rig = Rig::new();
     rig.machine.loses = true;
     route_entry(&mut rig);
     assert!(rig.write(SLOT + 0xa4, 2, 3));
     rig.machine.asked.clear();
     assert!(rig.write(SLOT + 0xa4, 2, 0));
-    let expected = [Asked::Power(PowerState::D0), Asked::Enable(Messages::MsiX, false)];
+    let mut expected = vec![
+        Asked::Power(PowerState::D0),
+        Asked::Unroute(ENTRY),
+        Asked::Enable(IrqKind::MsiX, false),
+        Asked::Enable(IrqKind::MsiX, true),
+        Asked::Route(ENTRY, ROUTE),
+    ];
+    expected.extend(MAPPED);
     assert_eq!(rig.machine.asked, expected);
     rig.machine.asked.clear();
     assert_eq!(
         (rig.read(SLOT + 0xa4, 2), rig.read(SLOT + 0x42, 2)),
-        (Some(0), Some(3))
+        (Some(0), Some(0x8003))
     );
-    rig.write(SLOT + 4, 2, 0);
-    all_read_as_ones(&mut rig);
+    assert_eq!(
+        rig.machine.config.read(NVME, 4, Width::Word),
+        0x402,
+        "bus mastering is the guest's to turn on"
+    );
 }
 
 #[test]
@@ -447,7 +488,10 @@ fn a_function_that_does_not_sleep_stays_awake() {
     rig.machine.fault = Some(Fault::Rejected);
     assert!(rig.write(SLOT + 0xa4, 2, 3));
     assert_eq!(rig.read(SLOT + 0xa4, 2), Some(0));
-    assert_eq!(rig.machine.asked.last(), Some(&Asked::Route(ENTRY, ROUTE)));
+    let mut expected = Vec::from(UNMAPPED);
+    expected.push(Asked::Power(PowerState::D3hot));
+    expected.extend(MAPPED);
+    assert_eq!(rig.machine.asked, expected);
     assert_eq!(rig.read(TABLE + 24, 4), Some(0x51));
 }
 
@@ -457,11 +501,10 @@ fn interrupts_work_again_after_a_reset_that_nobody_announced() {
     route_entry(&mut rig);
     rig.machine.config.put(NVME, 4, &[0]);
     assert!(rig.write(SLOT + 4, 2, 2));
-    let enable = Asked::Enable(Messages::MsiX, true);
     let expected = [
         Asked::Unroute(ENTRY),
-        Asked::Restore,
-        enable,
+        Asked::Enable(IrqKind::MsiX, false),
+        Asked::Enable(IrqKind::MsiX, true),
         Asked::Route(ENTRY, ROUTE),
     ];
     assert_eq!(rig.machine.asked, expected);
@@ -493,7 +536,7 @@ fn msi_is_routed_masked_and_turned_off() {
     // A message that is no interrupt is not sent.
     assert!(rig.write(small + 4, 4, 0x1000));
     assert!(rig.write(small + 2, 2, 0));
-    let off = Asked::Enable(Messages::Msi, false);
+    let off = Asked::Enable(IrqKind::Msi, false);
     assert_eq!(
         rig.machine.asked,
         [Asked::Unroute(source), Asked::Unroute(source), off]
@@ -504,13 +547,18 @@ fn msi_is_routed_masked_and_turned_off() {
     );
     rig.machine.no_route = true;
     assert!(rig.write(small + 4, 4, 0xfee0_0000));
-    assert!(!rig.write(small + 2, 2, 1), "no way left");
+    assert!(rig.write(small + 2, 2, 1));
+    assert_eq!(
+        rig.read(small + 2, 2),
+        Some(0x0100),
+        "no way left: the guest finds it off"
+    );
 }
 
 #[test]
 fn nothing_is_where_nothing_was_put() {
     let mut rig = Rig::new();
-    for nothing in [0, 0xc000_4100, 0xc000_5000, ECAM + ECAM_SIZE, u64::MAX] {
+    for nothing in [0, 0xbfff_ffff, ECAM + ECAM_SIZE, u64::MAX] {
         assert!(
             !rig.functions.with(&mut rig.machine).has(GuestPhys(nothing)),
             "{nothing:#x}"
@@ -518,7 +566,25 @@ fn nothing_is_where_nothing_was_put() {
         assert_eq!(rig.read(nothing, 1), None);
         assert!(!rig.write(nothing, 1, 0));
     }
-    assert!(rig.functions.with(&mut rig.machine).has(GuestPhys(0xc000_2fff)));
+    // Within the window of the host bridge nobody answers, as on hardware.
+    for (gpa, bytes) in [
+        (0xc000_4100, 4),
+        (0xc000_5000, 8),
+        (0xdfff_ffff, 1),
+        (0x40_0000_0000, 8),
+    ] {
+        assert_eq!(
+            rig.read(gpa, bytes),
+            Some(u64::MAX >> (64 - 8 * u32::from(bytes)))
+        );
+        assert!(rig.write(gpa, bytes, 0));
+    }
+    assert_eq!(rig.machine.asked, []);
+    let mut none = AssignedFunctions::new(&rig.machine.config, &[], wiring(false)).unwrap();
+    assert!(
+        !none.with(&mut rig.machine).has(GuestPhys(0xc000_0000)),
+        "no functions, no window"
+    );
 }
 
 #[test]
@@ -528,8 +594,90 @@ fn a_guest_has_31_slots() {
         (0..count).map(|at| function(|f| f.bdf = bdf(at))).collect()
     };
     let new = |functions: &[Function]| {
-        AssignedFunctions::new(&Bytes::default(), &functions.iter().collect::<Vec<_>>(), 1).map(|_| ())
+        AssignedFunctions::new(
+            &Bytes::default(),
+            &functions.iter().collect::<Vec<_>>(),
+            wiring(false),
+        )
+        .map(|_| ())
     };
     assert_eq!(new(&many(31)), Ok(()));
     assert_eq!(new(&many(32)), Err(BusError::Slots));
+}
+
+/// Which lines came.
+fn poll(rig: &mut Rig) -> Vec<Line> {
+    let mut came = Vec::new();
+    rig.functions
+        .poll_lines(&mut rig.machine, &mut |line| came.push(line));
+    came
+}
+
+fn acknowledge(rig: &mut Rig, line: Line) -> Vec<Line> {
+    let mut again = Vec::new();
+    let concerned = |other: Line| other == line;
+    rig.functions
+        .end_of_interrupt(&mut rig.machine, &concerned, &mut |line| again.push(line));
+    again
+}
+
+#[test]
+fn a_line_comes_once_until_its_interrupt_is_over() {
+    let mut rig = Rig::wired(true);
+    assert_eq!(rig.read(SLOT + 0x3d, 1), Some(1), "the pin");
+    // The other function of the slot sends nothing here.
+    rig.machine.of = NVME;
+    rig.machine.lenient = true;
+    assert_eq!(poll(&mut rig), [], "nobody listens yet");
+    rig.functions.listen(&mut rig.machine);
+    let nvme = Line {
+        devfn: 1 << 3,
+        pin: 1,
+    };
+    let status = |rig: &Rig, raised: u8| rig.machine.config.put(NVME, 6, &[raised << 3]);
+    assert_eq!(poll(&mut rig), []);
+    status(&rig, 1);
+    assert_eq!(poll(&mut rig), [nvme]);
+    assert_eq!(poll(&mut rig), [], "held back until it was seen to");
+    assert_eq!(acknowledge(&mut rig, nvme), [nvme], "it is still raised");
+    status(&rig, 0);
+    assert_eq!(acknowledge(&mut rig, nvme), []);
+    assert_eq!(poll(&mut rig), []);
+    // The guest's own mask.
+    status(&rig, 1);
+    assert!(rig.write(SLOT + 4, 2, 0x402));
+    assert_eq!(poll(&mut rig), []);
+    assert!(rig.write(SLOT + 4, 2, 2));
+    assert_eq!(poll(&mut rig), [nvme]);
+    status(&rig, 0);
+    assert_eq!(acknowledge(&mut rig, nvme), []);
+    // It makes way for MSI-X, comes back after it, and goes on after a reset.
+    assert!(rig.write(SLOT + 0x42, 2, 0x8000));
+    status(&rig, 1);
+    assert_eq!(poll(&mut rig), []);
+    assert!(rig.write(SLOT + 0x42, 2, 0));
+    assert_eq!(poll(&mut rig), [nvme]);
+    rig.machine.asked.clear();
+    assert!(rig.write(SLOT + 0x68, 2, 0x8000));
+    assert_eq!(
+        rig.machine.asked.last(),
+        Some(&Asked::Enable(IrqKind::Intx, true))
+    );
+    assert_eq!(acknowledge(&mut rig, nvme), [nvme]);
+    // A function that is gone raises nothing.
+    rig.machine.config.put(NVME, 6, &[0xff, 0xff]);
+    assert_eq!(acknowledge(&mut rig, nvme), []);
+    rig.functions.release(&mut rig.machine);
+    status(&rig, 1);
+    assert_eq!(poll(&mut rig), [], "the guest has ended");
+}
+
+#[test]
+fn without_an_io_apic_there_is_no_pin() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.read(SLOT + 0x3d, 1), Some(0));
+    rig.functions.listen(&mut rig.machine);
+    rig.machine.config.put(NVME, 6, &[8]);
+    assert_eq!(poll(&mut rig), []);
+    assert_eq!(rig.machine.asked, []);
 }

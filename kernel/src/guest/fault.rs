@@ -16,6 +16,9 @@ pub enum GuestEnd {
     /// It reset itself.
     #[error("reset itself{}", by(*.0))]
     Reset(ResetBy),
+    /// Its kernel panicked and said so.
+    #[error("its kernel panicked")]
+    Panic,
     /// It was stopped for what it did.
     #[error("stopped: {0}")]
     Fault(#[from] GuestFault),
@@ -53,6 +56,7 @@ impl GuestEnd {
             Self::Exit(_) => EndReason::Failure,
             Self::PowerOff => EndReason::PowerOff,
             Self::Reset(by) => EndReason::Reset(by),
+            Self::Panic => EndReason::Panic,
             Self::Fault(fault) => EndReason::Fault(fault.kind()),
         }
     }
@@ -239,6 +243,7 @@ mod tests {
             (GuestEnd::Exit(0x11).reason(), EndReason::Failure),
             (GuestEnd::Exit(0x55).reason(), EndReason::Failure),
             (GuestEnd::PowerOff.reason(), EndReason::PowerOff),
+            (GuestEnd::Panic.reason(), EndReason::Panic),
             (
                 GuestEnd::Reset(ResetBy::Keyboard).reason(),
                 EndReason::Reset(ResetBy::Keyboard),

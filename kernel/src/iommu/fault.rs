@@ -1,14 +1,14 @@
 //! A blocked access, as any IOMMU reports it.
 
-use super::EndpointId;
 use crate::addr::Iova;
 use core::fmt;
+use vfio_core::Requester;
 
 /// A memory access of a device that the IOMMU blocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FaultRecord {
-    /// Who tried.
-    pub endpoint: EndpointId,
+    /// Who tried, if the unit names somebody who can be.
+    pub requester: Option<Requester>,
     /// Where, if the unit says so.
     pub address: Option<Iova>,
     /// What was tried.
@@ -35,6 +35,8 @@ pub enum FaultReason {
     NoDomain,
     /// Nothing is mapped there, or the mapping forbids the access.
     NoMapping,
+    /// It was a message for an interrupt that was not routed for the device.
+    Interrupt,
     /// The unit does not say.
     Unknown,
 }
@@ -54,6 +56,7 @@ impl fmt::Display for FaultReason {
         f.write_str(match self {
             Self::NoDomain => "the device is in no domain",
             Self::NoMapping => "no mapping allows it",
+            Self::Interrupt => "an interrupt that was not routed for the device",
             Self::Unknown => "no reason given",
         })
     }

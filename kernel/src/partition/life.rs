@@ -46,7 +46,7 @@ pub const fn next(on_exit: OnExit, reason: EndReason, before: u32, late: bool) -
             return Next::Over(Over::Done);
         }
         EndReason::Reset(_) => true,
-        EndReason::Failure | EndReason::Fault(_) => false,
+        EndReason::Failure | EndReason::Panic | EndReason::Fault(_) => false,
     };
     match on_exit {
         OnExit::Stop if wants => Next::Over(Over::StopsOnReset),
@@ -71,8 +71,9 @@ mod tests {
         EndReason::Deadline,
         EndReason::Hypervisor,
     ];
-    const AGAIN: [EndReason; 5] = [
+    const AGAIN: [EndReason; 6] = [
         EndReason::Failure,
+        EndReason::Panic,
         EndReason::Reset(ResetBy::Register),
         EndReason::Reset(ResetBy::Keyboard),
         EndReason::Fault(FaultKind::TripleFault),

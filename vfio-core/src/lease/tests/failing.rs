@@ -6,9 +6,9 @@ use std::vec::Vec;
 
 use super::{GUEST, Table, cohort_at, domain, plan, table};
 use crate::lease::{CohortState, OpenFailure};
-use crate::testing::cases;
 use crate::testing::machine::{arbitrary, demo};
 use crate::testing::platform::Call;
+use crate::testing::{cases, scaled};
 use crate::{DeviceId, Failure, Fault, Step};
 
 /// What undoes the calls of `trace`, in order; the last one failed.
@@ -194,8 +194,8 @@ pub(super) fn way_of_close(table: &Table, devices: &[DeviceId]) -> Vec<Call> {
 
 #[test]
 fn p5_every_step_of_open_and_close_of_every_cohort_fails_once() {
-    // One with a set of two is enough for Miri, which is slow.
-    for first in if cfg!(miri) { 1..2 } else { 0..6 } {
+    // Under Miri, one with a set of two.
+    for first in scaled(0, 1)..scaled(6, 2) {
         let devices = cohort_at(&table(demo()), first);
         let steps = steps_of_open(&table(demo()), &devices);
         for at in 0..steps {

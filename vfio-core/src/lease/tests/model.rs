@@ -11,9 +11,9 @@ use crate::lease::{
     CohortState, Domain, Lease, OpenFailure, RemoveError, RepairError, ResetFailure, Resting,
 };
 use crate::set::Patience;
-use crate::testing::cases;
 use crate::testing::machine::{FLR, Part, RootSlot, arbitrary, build};
 use crate::testing::platform::Recorder;
+use crate::testing::{cases, scaled};
 use crate::{DeviceId, Owner};
 
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,7 @@ fn ops() -> impl Strategy<Value = Vec<(Op, Option<usize>)>> {
         1 => at().prop_map(|device| Op::Remove { device }),
     ];
     let fail = prop::option::weighted(0.15, 0..12usize);
-    prop::collection::vec((op, fail), 1..if cfg!(miri) { 10 } else { 40 })
+    prop::collection::vec((op, fail), 1..scaled(40, 10))
 }
 
 /// How a cohort stands, by the model.
@@ -416,7 +416,7 @@ fn run(table: &Table, ops: Vec<(Op, Option<usize>)>) {
 
 /// A machine of up to 256 functions: random parts, and a field of equal devices behind ports.
 fn up_to_256() -> impl Strategy<Value = Vec<crate::pci::Function>> {
-    let ports = if cfg!(miri) { 1..3usize } else { 1..14 };
+    let ports = 1..scaled(14usize, 3);
     let field = (ports, 1..8usize, any::<bool>()).prop_map(|(ports, functions, acs)| {
         let device = || Part::Device((0..functions).map(|_| (acs, FLR)).collect());
         let slots: Vec<RootSlot> = (0..ports)
