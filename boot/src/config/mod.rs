@@ -14,12 +14,14 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use cohort_abi::bundle::{Denied, Expect, OnFault};
+use cohort_abi::bundle::{Denied, Expect, OnExit, OnFault};
 use vfio_core::pci::Bdf;
 
 pub use cause::Cause;
-pub use machine::{Disk, Iommu, Machine};
+pub use machine::{Disk, DiskUse, Iommu, Machine, Network};
 pub use problem::{Problem, Refused};
+
+use crate::linux::Flavour;
 
 /// The built-in demo.
 pub const DEMO: &str = include_str!("../../demo.toml");
@@ -29,9 +31,6 @@ pub const LINUX: &str = include_str!("../../linux.toml");
 
 /// The guests that `image = "NAME"` builds and takes from `tests/guests`.
 pub const BUILT_IN_IMAGES: [&str; 3] = ["storage", "rogue", "faulty"];
-
-/// The image that is Debian's kernel.
-pub const LINUX_IMAGE: &str = "linux";
 
 /// Host physical memory below this address belongs to the hypervisor, in bytes.
 ///
@@ -47,6 +46,12 @@ pub const MAX_GUESTS: usize = 16;
 
 /// Most devices in `split-unsafe`.
 pub const MAX_SPLIT: usize = 256;
+
+/// How often a guest is started again where the configuration does not say.
+pub const USUAL_RESTARTS: u32 = 3;
+
+/// How often a guest may be started again at most.
+pub const MAX_RESTARTS: u32 = cohort_abi::bundle::Guest::MAX_RESTARTS;
 
 /// Most devices for one guest.
 pub const MAX_DEVICES: usize = 32;
@@ -159,6 +164,8 @@ pub struct Guest {
     pub devices: Vec<Bdf>,
     /// What must come of it.
     pub expect: Expect,
+    /// What is done when it ends.
+    pub on_exit: OnExit,
     /// Where the configuration lists its devices (or names it, where it lists none): byte offsets.
     pub devices_at: Range<usize>,
 }
@@ -168,8 +175,8 @@ pub struct Guest {
 pub enum Image {
     /// One of [`BUILT_IN_IMAGES`].
     BuiltIn(String),
-    /// Debian's kernel, which [`linux`](crate::linux) fetches.
-    Linux,
+    /// A kernel of Debian's, which [`linux`](crate::linux) fetches.
+    Linux(Flavour),
     /// An ELF64 file with a PVH note, or a Linux bzImage.
     File(PathBuf),
 }
