@@ -6,9 +6,11 @@ mod demo;
 mod faulty;
 mod host;
 mod linux;
+mod on_fault;
 mod platform;
 mod refusal;
 mod reset;
+mod restart;
 mod several;
 mod tool;
 mod vtd;
@@ -25,9 +27,11 @@ fn main() -> ExitCode {
     trials.extend(faulty::trials());
     trials.extend(refusal::trials());
     trials.extend(reset::trials());
+    trials.extend(restart::trials());
     trials.extend(several::trials());
     trials.extend(platform::trials());
     trials.extend(vtd::trials());
+    trials.extend(on_fault::trials());
     trials.extend(linux::trials());
     machine_tests::run(trials).exit_code()
 }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use vfio_core::pci::{Bdf, ParseBdfError};
 
 use super::size::show;
-use super::{BUILT_IN_IMAGES, HYPERVISOR_END, MAX_DEVICES, MAX_GUESTS, MAX_SPLIT, RESERVED};
+use super::{
+    BUILT_IN_IMAGES, HYPERVISOR_END, MAX_DEVICES, MAX_GUESTS, MAX_RESTARTS, MAX_SPLIT, RESERVED,
+    USUAL_RESTARTS,
+};
 use crate::image::ImageError;
 use crate::linux::Flavour;
 
@@ -136,6 +139,9 @@ pub enum Cause {
     /// Not a way to answer what is denied.
     #[error("`{0}` is not a way to answer what no table allows")]
     Denied(String),
+    /// Not something that is done about a blocked access.
+    #[error("`{0}` is not what can be done when a device is blocked")]
+    OnFault(String),
     /// The file cannot be a guest.
     #[error("guest `{guest}`: {} cannot be run: {why}", .path.display())]
     ImageFormat {
@@ -179,6 +185,15 @@ pub enum Cause {
     /// Not an expectation.
     #[error("`{0}` is not an expectation")]
     Expect(String),
+    /// Not something to do when a guest ends.
+    #[error("`{0}` is nothing that can be done when a guest ends")]
+    OnExit(String),
+    /// A number of restarts that cannot be.
+    #[error("a guest that is started again {0} times")]
+    Restarts(u32),
+    /// A number of restarts of a guest that is not started again.
+    #[error("guest `{0}` has `restarts`, but it is not started again when it ends")]
+    RestartsOfNone(String),
     /// Not an IOMMU that the tool can add.
     #[error("`{0}` is not an IOMMU that the machine can have")]
     Iommu(String),
@@ -289,6 +304,7 @@ impl Cause {
             Self::InitrdMissing { .. } => {
                 "write the path of a cpio archive (relative to this file), or leave the line out".into()
             }
+            Self::OnFault(_) => "write on-fault = \"report\", \"quarantine\" or \"stop\"".into(),
             Self::Denied(_) => "write denied = \"stop\" or \"hardware\", or leave the line out".into(),
             Self::Cmdline(_) => "write at most 2048 bytes of printable ASCII".into(),
             Self::Device(_) => "write segment:bus:device.function in hexadecimal: \"0000:00:04.0\"; \
@@ -301,7 +317,10 @@ impl Cause {
             Self::TooManySplit(_) => {
                 "keep those that are given away and that `sets` shows in one isolation group".into()
             }
-            Self::Expect(_) => "write expect = \"success\", \"stopped\" or \"any\"".into(),
+            Self::Expect(_) => "write expect = \"success\", \"stopped\", \"reset\" or \"any\"".into(),
+            Self::OnExit(_) => "write on-exit = \"stop\" or \"restart\", or leave the line out".into(),
+            Self::Restarts(_) => format!("write 1 to {MAX_RESTARTS}: restarts = {USUAL_RESTARTS}"),
+            Self::RestartsOfNone(_) => "add on-exit = \"restart\", or remove the line".into(),
             Self::Iommu(_) => "write iommu = \"virtio\", \"vtd\", \"amdvi\" or \"none\"".into(),
             Self::MachineCpus(_) => "write 2 to 64, of which the hypervisor keeps one: cpus = 3".into(),
             Self::MachineMemory(_) => "write \"256M\" to \"64G\", in whole megabytes: memory = \"1G\"".into(),

@@ -7,7 +7,7 @@ use super::MAILBOXES;
 use super::guest::Partition;
 use super::prepare::{Ready, Run};
 use super::run::{execute, sum_up};
-use super::vcpu::{Vcpu, step};
+use super::vcpu::{Parcel, Vcpu, step};
 use crate::addr::{GuestPhys, HostPhys, Iova};
 use crate::assign::MachineAssigner;
 use crate::console;
@@ -19,7 +19,7 @@ use crate::virt::svm::{EntryState, Features};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use cohort_abi::bundle::{Config, Expect};
+use cohort_abi::bundle::{Config, Expect, OnExit};
 use cohort_abi::report::{Figure, Record, figure};
 use vfio_core::cohort::Cohort;
 use vfio_core::lease::Domain;
@@ -106,6 +106,7 @@ pub fn bench(mut run: Run, features: Features, entry_ticks: u64) -> Result<bool,
     run.config.deadline_ms = RUN_MS;
     for ready in &mut run.guests {
         ready.guest.expect = Expect::Any;
+        ready.guest.on_exit = OnExit::Stop;
     }
     let done = execute(run, features, entry_ticks)?;
     for (name, start) in &done.starts {
@@ -147,7 +148,7 @@ fn start_bare(bare: &Ready, features: Features, entry_ticks: u64) -> Result<u64,
     let (partition, vcpus) = built.map_err(|error| error.to_string())?;
     let cpus = &bare.grant.cpus;
     for (cpu, vcpu) in cpus.iter().zip(vcpus) {
-        let sent = MAILBOXES.send(*cpu, Box::new(vcpu));
+        let sent = MAILBOXES.send(*cpu, Parcel::Vcpu(Box::new(vcpu)));
         sent.map_err(|_| String::from("the guest's CPU is busy"))?;
     }
     clock::untimed_delay(1000);

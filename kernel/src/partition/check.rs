@@ -5,7 +5,7 @@
 use crate::memory::regions::FreeMemory;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use cohort_abi::bundle::{Bundle, Guest};
+use cohort_abi::bundle::{Bundle, Guest, OnExit};
 
 /// Most guests of one machine.
 pub const MAX_GUESTS: usize = 16;
@@ -32,6 +32,9 @@ pub enum Problem {
         Guest::MAX_CMDLINE
     )]
     Cmdline,
+    /// Restarts that are none, or too many.
+    #[error("{0} restarts; write restarts = N with 1 to {max}, or on-exit = \"stop\"", max = Guest::MAX_RESTARTS)]
+    Restarts(u32),
     /// No CPU, or more than there can be.
     #[error("{0} CPUs are given; a guest has 1 to {MAX_VCPUS}; write cpus = [1]")]
     CpuCount(usize),
@@ -158,6 +161,11 @@ fn check(bundle: &Bundle<'_>, up: &[bool], index: usize, guest: &Guest) -> Vec<P
     if guest.cmdline.len() > Guest::MAX_CMDLINE || guest.cmdline.contains('\0') {
         problems.push(Problem::Cmdline);
     }
+    if let OnExit::Restart { times } = guest.on_exit
+        && !(1..=Guest::MAX_RESTARTS).contains(&times)
+    {
+        problems.push(Problem::Restarts(times));
+    }
     if !(1..=MAX_VCPUS).contains(&guest.cpus.len()) {
         problems.push(Problem::CpuCount(guest.cpus.len()));
         return problems;
@@ -205,7 +213,7 @@ fn fixed(guest: &Guest) -> Option<(u64, u64)> {
 mod tests {
     use super::*;
     use crate::memory::regions::{Kind, Region};
-    use cohort_abi::bundle::{Config, Denied, Expect, Image, Mode, build};
+    use cohort_abi::bundle::{Config, Denied, Expect, Image, Mode, OnFault, build};
 
     fn guest(name: &str, cpu: u32, memory_at: Option<u64>) -> Guest {
         Guest {
@@ -216,9 +224,11 @@ mod tests {
             image: Image { offset: 0, len: 4 },
             initrd: None,
             denied: Denied::Stop,
+            on_fault: OnFault::Report,
             cmdline: String::new(),
             devices: Vec::new(),
             expect: Expect::Success,
+            on_exit: OnExit::Stop,
         }
     }
 
@@ -287,6 +297,11 @@ mod tests {
         assert_eq!(bad(|guest| guest.name.clear()), [Problem::Name]);
         assert_eq!(bad(|guest| guest.name = "a\x1b[2J".into()), [Problem::Name]);
         assert_eq!(bad(|guest| guest.cmdline = "x".repeat(3000)), [Problem::Cmdline]);
+        for times in [0, 10_001, u32::MAX] {
+            let mut one = guest("a", 1, None);
+            one.on_exit = OnExit::Restart { times };
+            assert_eq!(problems(alloc::vec![one]), [(0, Problem::Restarts(times))]);
+        }
         assert_eq!(
             bad(|guest| guest.cpus = alloc::vec![1, 2, 1]),
             [Problem::CpuTwice(1)]

@@ -1,7 +1,7 @@
 //! One partition: everything that a guest's CPUs work on, built before the guest runs.
 #![expect(unsafe_code, reason = "takes RAM that the memory map calls free")]
 
-use super::backend::{self, MachineBackend};
+use super::backend::{self, Leases, MachineBackend};
 use super::backing::Backing;
 use super::cpus::Cpus;
 use super::prepare::Ready;
@@ -9,6 +9,7 @@ use super::routes::Routes;
 use super::space::Space;
 use super::vcpu::Vcpu;
 use crate::addr::{GuestPhys, HostPhys};
+use crate::console;
 use crate::guest::board::Board;
 use crate::guest::devices::{self, AssignedFunctions, BusError, Wiring};
 use crate::guest::dispatch::{Devices, Platform};
@@ -25,6 +26,7 @@ use crate::virt::svm::{EntryState, Features, IoPermissions, MsrPermissions, SvmV
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use cohort_abi::end::{EndReason, FaultKind};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Mutex;
@@ -54,6 +56,8 @@ pub(super) enum Ending {
     Guest(GuestEnd),
     /// The hypervisor stopped it: its time was over.
     Deadline,
+    /// The hypervisor stopped it: a device of its was blocked, and the configuration says so.
+    Blocked,
     /// The hypervisor stopped it: its memory could not be mapped.
     Backing(MapError),
     /// It has not run to an end.
@@ -77,7 +81,7 @@ pub(super) struct Partition {
     pub(super) assigned: Mutex<Assigned>,
     ending: Mutex<Ending>,
     started: AtomicU64,
-    entry_ticks: u64,
+    pub(super) entry_ticks: u64,
 }
 
 /// A partition's assigned functions, locked for each access.
@@ -257,16 +261,50 @@ impl Partition {
                 false,
                 String::from("stopped: it still ran when the deadline passed"),
             ),
+            Ending::Blocked => (
+                false,
+                String::from("was stopped because its device was blocked (on-fault is \"stop\")"),
+            ),
             Ending::Backing(error) => (false, alloc::format!("stopped: nested page tables: {error}")),
             Ending::None => (false, String::from("never ran")),
         }
+    }
+
+    /// How it ended, for programs.
+    pub(super) fn reason(&self) -> EndReason {
+        match *self.ending.lock() {
+            Ending::Guest(end) => end.reason(),
+            Ending::Deadline => EndReason::Deadline,
+            Ending::Blocked => EndReason::Fault(FaultKind::Dma),
+            Ending::Backing(_) | Ending::None => EndReason::Hypervisor,
+        }
+    }
+
+    /// All vCPUs have left: what the guest has printed of a line is a line, and nothing interrupts for it any more.
+    pub(super) fn quiet(&self) {
+        self.board
+            .flush(|line| console::line(format_args!("[{}] {line}", self.name)));
+        let Assigned { functions, backend } = &mut *self.assigned.lock();
+        functions.release(backend);
+    }
+
+    /// Gives it `leases`, whose functions are open, and has their lines seen.
+    pub(super) fn hold(&self, leases: Leases) {
+        let Assigned { functions, backend } = &mut *self.assigned.lock();
+        backend.leases = leases;
+        functions.listen(backend);
+    }
+
+    /// Takes its leases from it.
+    pub(super) fn take_leases(&self) -> Leases {
+        core::mem::take(&mut self.assigned.lock().backend.leases)
     }
 
     /// Whether it was stopped for its own fault, or because its time was over.
     pub(super) fn stopped(&self) -> bool {
         matches!(
             *self.ending.lock(),
-            Ending::Guest(GuestEnd::Fault(_)) | Ending::Deadline
+            Ending::Guest(GuestEnd::Fault(_)) | Ending::Deadline | Ending::Blocked
         )
     }
 

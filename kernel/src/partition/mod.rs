@@ -1,11 +1,15 @@
 //! Partitions: a guest's CPUs, memory and cohorts, and how it is run on them.
 //!
 //! [`check`] and [`plan`] judge the configuration, which is untrusted, before anything is touched; `prepare` puts
-//! the two together. `run` opens and watches on the boot CPU, `vcpu` runs one of a guest's on a CPU of its own, `mailbox` is between.
+//! the two together. `run` opens and watches on the boot CPU, `vcpu` runs one of a guest's on a CPU of its own, `mailbox` is between. [`life`]
+//! decides what comes after a guest's end, `anew` begins its next life.
 
 pub mod check;
+pub mod life;
 pub mod plan;
 
+#[cfg(target_os = "none")]
+mod anew;
 #[cfg(target_os = "none")]
 mod backend;
 #[cfg(target_os = "none")]
@@ -43,6 +47,6 @@ pub use vcpu::serve;
 #[cfg(target_os = "none")]
 use guest::Partition;
 
-/// Where vCPUs wait for their CPUs, and the boot CPU for them.
+/// Where parcels wait for their CPUs, and the boot CPU for them.
 #[cfg(target_os = "none")]
-static MAILBOXES: mailbox::Mailboxes<alloc::boxed::Box<vcpu::Vcpu>> = mailbox::Mailboxes::new();
+static MAILBOXES: mailbox::Mailboxes<vcpu::Parcel> = mailbox::Mailboxes::new();

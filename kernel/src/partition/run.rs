@@ -1,9 +1,11 @@
 //! The boot CPU's part of a run: opens cohorts, hands partitions to their CPUs, watches, closes, and sums up.
 
-use super::faults::{self, Holding};
-use super::guest::{Assigned, Ending};
+use super::anew::{Again, Failed};
+use super::faults::{self, Holding, Watch};
+use super::guest::Ending;
+use super::life::{self, Next};
 use super::prepare::{Ready, Run, repair};
-use super::vcpu::Vcpu;
+use super::vcpu::{Parcel, Vcpu};
 use super::{MAILBOXES, Partition};
 use crate::console;
 use crate::cpu::{self, clock};
@@ -15,11 +17,12 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use cohort_abi::bundle::{Expect, Guest};
+use cohort_abi::bundle::Expect;
+use cohort_abi::end::EndReason;
 use cohort_abi::report::{GuestEnd, Record, Refusal, Summary};
-use vfio_core::cohort::Cohort;
-use vfio_core::lease::Domain;
-use vfio_core::{Owner, SetId};
+use vfio_core::cohort::{Cohort, CohortId};
+use vfio_core::lease::{CohortState, Domain};
+use vfio_core::{Owner, Requester, SetId};
 
 use crate::assign::MachineAssigner;
 
@@ -34,37 +37,23 @@ const STOP_MS: u64 = 2000;
 
 /// What a guest holds while it lives, beside what its partition does.
 struct Holds {
-    guest: Guest,
-    number: u32,
+    ready: Arc<Ready>,
     cpus: Vec<usize>,
     partition: Arc<Partition>,
     /// Its vCPUs that have ended.
     ended: Vec<Vcpu>,
     /// When the first of them did, or was asked to.
     ending_since: Option<u64>,
+    /// How often it was started again.
+    restarts: u32,
+    /// Ticks from the hypervisor's entry to the first instruction of its first life, once that is over.
+    first_start: Option<u64>,
     domain: Option<Domain<'static, MachineAssigner>>,
     sets: u32,
+    /// Who speaks for its devices, and how often these had been blocked before it had them.
+    requesters: Vec<Requester>,
+    blocked_before: u64,
     done: bool,
-}
-
-impl Holds {
-    /// Takes in the vCPUs that have ended since. Says whether all have.
-    fn collect(&mut self, now: u64) -> bool {
-        let came = self.cpus.iter().filter_map(|cpu| MAILBOXES.collect(*cpu));
-        self.ended.extend(came.map(|vcpu| *vcpu));
-        if !self.ended.is_empty() {
-            self.ending_since.get_or_insert(now);
-        }
-        self.ended.len() == self.cpus.len()
-    }
-
-    /// Whether some of its vCPUs have not ended, long after they were to.
-    fn is_stuck(&self, now: u64) -> bool {
-        !self.done
-            && self
-                .ending_since
-                .is_some_and(|since| now - since > STOP_MS * clock::khz())
-    }
 }
 
 /// Opens, runs and closes. Says whether everything that the configuration expects held.
@@ -115,19 +104,12 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
     let (waited, mut starts) = (clock::waited(), Vec::new());
     let mut failures: Vec<String> = Vec::new();
     for (hold, vcpus) in holds.iter_mut().zip(vcpus) {
-        log::info!("{} starts on {}", hold.guest.name, cpus(&hold.cpus));
-        for (cpu, vcpu) in hold.cpus.iter().zip(vcpus) {
-            // A CPU that does not take its vCPU would be waited for without end.
-            if let Err(vcpu) = MAILBOXES.send(*cpu, Box::new(vcpu)) {
-                failures.push(alloc::format!("CPU {cpu} is busy"));
-                hold.ended.push(*vcpu);
-                hold.partition.cpus.stop();
-            }
-        }
+        log::info!("{} starts on {}", hold.name(), cpus(&hold.cpus));
+        hold.send(vcpus, &mut failures);
     }
     for hold in &mut holds {
         for cpu in hold.cpus.clone() {
-            if let Some(vcpu) = untaken(cpu) {
+            if let Some(Parcel::Vcpu(vcpu)) = untaken(cpu) {
                 failures.push(alloc::format!("CPU {cpu} does not begin with its guest"));
                 hold.ended.push(*vcpu);
                 hold.partition.cpus.stop();
@@ -138,20 +120,37 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
     let started = clock::ticks();
     let deadline = u64::from(run.config.deadline_ms) * clock::khz();
     let (mut stopping, mut gone) = (false, false);
+    let mut watch = Watch::default();
     while holds.iter().any(|hold| !hold.done) && !gone {
         cpu::nap(LOOK_US);
         let now = clock::ticks();
         if let Some(table) = table {
-            faults::poll(table, &holdings, nanoseconds(now));
+            faults::poll(table, &holdings, &mut watch, nanoseconds(now));
         }
         for hold in holds.iter_mut().filter(|hold| !hold.done) {
             hold.partition.poll_lines();
-            if hold.collect(now) {
-                if let Some(table) = table {
-                    faults::poll(table, &holdings, nanoseconds(now));
-                }
-                starts.push((hold.guest.name.clone(), hold.partition.start_ticks()));
-                finish(table, hold, &mut failures);
+            let left = match hold.collect(now, stopping, &mut failures) {
+                Collected::Nothing => continue,
+                Collected::All => None,
+                Collected::Failed(failed) => Some(failed),
+            };
+            if let Some(table) = table {
+                faults::poll(table, &holdings, &mut watch, nanoseconds(now));
+            }
+            if hold.first_start.is_none() {
+                let ticks = hold.partition.start_ticks();
+                starts.push((hold.name().to_string(), ticks));
+                hold.first_start = Some(ticks);
+            }
+            // Another life begins without what was done because of this one.
+            watch.forget(hold.ready.number, &hold.requesters);
+            everybody_left(table, hold, left, features, stopping, &mut failures);
+        }
+        for hold in holds.iter_mut().filter(|hold| !hold.done) {
+            if watch.stops(hold.ready.number) && !hold.partition.cpus.stopping() {
+                log::warn!("{} is stopped: its device was blocked", hold.name());
+                hold.partition.end(Ending::Blocked);
+                hold.ending_since.get_or_insert(now);
             }
         }
         if !stopping && deadline != 0 && now - started > deadline {
@@ -159,7 +158,7 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
             for hold in holds.iter_mut().filter(|hold| !hold.done) {
                 log::warn!(
                     "{} still runs after {} ms; it is stopped",
-                    hold.guest.name,
+                    hold.name(),
                     run.config.deadline_ms
                 );
                 hold.partition.end(Ending::Deadline);
@@ -172,7 +171,7 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
     for hold in holds.iter().filter(|hold| !hold.done) {
         failures.push(alloc::format!(
             "{} did not leave its CPU when it was stopped",
-            hold.guest.name
+            hold.name()
         ));
     }
     let sets_opened = holds.iter().map(|hold| hold.sets).sum();
@@ -195,7 +194,7 @@ fn cpus(of: &[usize]) -> String {
 }
 
 /// Waits until `cpu` has taken its vCPU, and takes it back if it does not come.
-fn untaken(cpu: usize) -> Option<Box<Vcpu>> {
+fn untaken(cpu: usize) -> Option<Parcel> {
     let until = clock::ticks() + TAKE_MS * clock::khz();
     while !MAILBOXES.taken(cpu) {
         if clock::ticks() > until {
@@ -221,14 +220,14 @@ fn open(
     let (partition, vcpus) =
         Partition::build(&ready, table, features, entry_ticks).map_err(|error| error.to_string())?;
     let (mut domain, mut sets) = (None, 0);
+    let (mut requesters, mut blocked_before) = (Vec::new(), 0);
     if let (Some(table), Some(plan)) = (table, &ready.plan) {
+        requesters = plan.cohorts().flat_map(Cohort::requesters).copied().collect();
+        blocked_before = faults::of(table, &requesters);
         let made = table
             .domain(owner, partition.dma_regions())
             .map_err(|error| error.to_string())?;
-        let leases = table.open(plan, &made).map_err(|error| error.to_string())?;
-        let Assigned { functions, backend } = &mut *partition.assigned.lock();
-        backend.leases = leases;
-        functions.listen(backend);
+        partition.hold(table.open(plan, &made).map_err(|error| error.to_string())?);
         domain = Some(made);
         let ids = plan
             .cohorts()
@@ -246,18 +245,22 @@ fn open(
         name: ready.guest.name.clone(),
         memory: domain.as_ref().map(Domain::view),
         host,
+        on_fault: ready.guest.on_fault,
     };
     crate::steps::done("cohorts opened");
     Ok((
         Holds {
-            guest: ready.guest,
-            number: ready.number,
-            cpus: ready.grant.cpus,
+            cpus: ready.grant.cpus.clone(),
+            ready: Arc::new(ready),
             partition,
             ended: Vec::new(),
             ending_since: None,
+            restarts: 0,
+            first_start: None,
             domain,
             sets,
+            requesters,
+            blocked_before,
             done: false,
         },
         holding,
@@ -265,30 +268,179 @@ fn open(
     ))
 }
 
-/// Closes what a guest held, and reports how its life was.
-fn finish(table: Option<&'static Table>, hold: &mut Holds, failures: &mut Vec<String>) {
-    hold.done = true;
-    let (name, partition) = (&hold.guest.name, &hold.partition);
-    let flushed = |line: &str| console::line(format_args!("[{name}] {line}"));
-    partition.board.flush(flushed);
-    let (success, how) = partition.ending();
-    let mut closed = true;
-    let leases = {
-        let Assigned { functions, backend } = &mut *partition.assigned.lock();
-        functions.release(backend);
-        core::mem::take(&mut backend.leases)
-    };
-    for lease in leases.into_iter().rev() {
-        let cohort = lease.cohort();
-        let Err(failure) = lease.close() else { continue };
-        // What did not work at once may work from above, or when it is quiet: the next owner should not have to ask.
-        if !table.is_some_and(|table| repair(table, cohort)) {
-            closed = false;
-            failures.push(alloc::format!(
-                "a cohort of {name} is out of service: {}",
-                failure.0
-            ));
+/// What the CPUs of a guest have given back.
+enum Collected {
+    /// Not all that is out.
+    Nothing,
+    /// All its vCPUs.
+    All,
+    /// The guest cannot be made anew.
+    Failed(Failed),
+}
+
+impl Holds {
+    fn name(&self) -> &str {
+        &self.ready.guest.name
+    }
+
+    /// Hands out the vCPUs of a life.
+    fn send(&mut self, vcpus: Vec<Vcpu>, failures: &mut Vec<String>) {
+        for (cpu, vcpu) in self.cpus.iter().zip(vcpus) {
+            // A CPU that does not take its vCPU would be waited for without end.
+            if let Err(Parcel::Vcpu(vcpu)) = MAILBOXES.send(*cpu, Parcel::Vcpu(Box::new(vcpu))) {
+                failures.push(alloc::format!("CPU {cpu} is busy"));
+                self.ended.push(*vcpu);
+                self.partition.cpus.stop();
+            }
         }
+    }
+
+    /// Takes in what its CPUs have given back: vCPUs that have ended, or another life, whose vCPUs are handed out at once. `late` says
+    /// that the deadline has passed.
+    fn collect(&mut self, now: u64, late: bool, failures: &mut Vec<String>) -> Collected {
+        for cpu in self.cpus.clone() {
+            match MAILBOXES.collect(cpu) {
+                None | Some(Parcel::Again(_)) => {}
+                Some(Parcel::Vcpu(vcpu)) => {
+                    self.ended.push(*vcpu);
+                    self.ending_since.get_or_insert(now);
+                }
+                Some(Parcel::Anew(made)) => match *made {
+                    Err(failed) => return Collected::Failed(failed),
+                    Ok((partition, vcpus)) => {
+                        self.partition = partition;
+                        self.restarts += 1;
+                        if late {
+                            self.partition.end(Ending::Deadline);
+                        }
+                        self.send(vcpus, failures);
+                    }
+                },
+            }
+        }
+        if self.ended.len() == self.cpus.len() {
+            Collected::All
+        } else {
+            Collected::Nothing
+        }
+    }
+
+    /// Whether some of its vCPUs have not ended, long after they were to.
+    fn is_stuck(&self, now: u64) -> bool {
+        !self.done
+            && self
+                .ending_since
+                .is_some_and(|since| now - since > STOP_MS * clock::khz())
+    }
+
+    /// Interrupts of its devices in the life that has ended.
+    fn interrupts(&self) -> u64 {
+        self.ended.iter().map(|vcpu| vcpu.platform.interrupts()).sum()
+    }
+
+    /// Exits of all vCPUs in the life that has ended, by reason.
+    fn exits(&self) -> Vec<(String, u64)> {
+        let mut sums = BTreeMap::new();
+        for (kind, count) in self.ended.iter().flat_map(|vcpu| vcpu.platform.exits()) {
+            *sums.entry(kind).or_insert(0) += count;
+        }
+        let named = sums
+            .into_iter()
+            .map(|(kind, count)| (String::from(kind.name()), count));
+        named.collect()
+    }
+}
+
+/// Every CPU of a guest has left it: it is started again, or its life is over. This is the one place where a guest's end is judged.
+/// `failed` is why it was to be started again and was not.
+fn everybody_left(
+    table: Option<&'static Table>,
+    hold: &mut Holds,
+    failed: Option<Failed>,
+    features: Features,
+    late: bool,
+    failures: &mut Vec<String>,
+) {
+    if failed.is_none() {
+        hold.partition.quiet();
+    }
+    let reason = hold.partition.reason();
+    let next = match &failed {
+        Some(failed) => Err(alloc::format!("; it is not started again: {}", failed.why)),
+        None => match life::next(hold.ready.guest.on_exit, reason, hold.restarts, late) {
+            Next::Again { number, of } => Ok((number, of)),
+            Next::Over(over) => Err(over.to_string()),
+        },
+    };
+    let over = match (next, hold.cpus.first()) {
+        (Ok((number, of)), Some(cpu)) => {
+            let again = Again {
+                old: Arc::clone(&hold.partition),
+                interrupts: hold.interrupts(),
+                ready: Arc::clone(&hold.ready),
+                table,
+                features,
+                number,
+                of,
+                reason,
+                how: hold.partition.ending().1,
+                since: clock::ticks(),
+            };
+            match MAILBOXES.send(*cpu, Parcel::Again(Box::new(again))) {
+                Ok(()) => {
+                    hold.ended.clear();
+                    hold.ending_since = None;
+                    return;
+                }
+                Err(_) => alloc::format!("; it is not started again: CPU {cpu} is busy"),
+            }
+        }
+        (Ok(_), None) => String::new(),
+        (Err(over), _) => over,
+    };
+    finish(table, hold, failed, &over, failures);
+}
+
+/// Cohorts of a guest that are out of service after its leases were closed, and why. `failed` says of one that was to rest for
+/// another life, and did not.
+fn close_all(
+    table: Option<&'static Table>,
+    partition: &Partition,
+    failed: Option<Failed>,
+) -> Vec<(CohortId, String)> {
+    let mut broken = Vec::new();
+    if let Some((cohort, failed)) = failed.and_then(|failed| Some((failed.cohort?, failed.why)))
+        && let Some(CohortState::Broken(_)) = table.and_then(|table| table.state(cohort))
+    {
+        broken.push((cohort, failed));
+    }
+    for lease in partition.take_leases().into_iter().rev() {
+        let cohort = lease.cohort();
+        if let Err(failure) = lease.close() {
+            broken.push((cohort, failure.0.to_string()));
+        }
+    }
+    // What did not work at once may work from above, or when it is quiet: the next owner should not have to ask.
+    broken.retain(|(cohort, _)| !table.is_some_and(|table| repair(table, *cohort)));
+    broken
+}
+
+/// Closes what a guest held, and reports how its life was. `over` is why it is not started again, where that is not plain.
+fn finish(
+    table: Option<&'static Table>,
+    hold: &mut Holds,
+    failed: Option<Failed>,
+    over: &str,
+    failures: &mut Vec<String>,
+) {
+    hold.done = true;
+    let (name, partition) = (&hold.ready.guest.name, &hold.partition);
+    let (success, how) = partition.ending();
+    let (reason, how) = (partition.reason(), how + over);
+    let mut closed = true;
+    for (_, why) in close_all(table, partition, failed) {
+        closed = false;
+        failures.push(alloc::format!("a cohort of {name} is out of service: {why}"));
     }
     if let Some(Err(in_use)) = hold.domain.take().map(Domain::close) {
         closed = false;
@@ -298,41 +450,30 @@ fn finish(table: Option<&'static Table>, hold: &mut Holds, failures: &mut Vec<St
     if closed {
         partition.wipe();
     }
-    let as_expected = match hold.guest.expect {
+    let expect = hold.ready.guest.expect;
+    let as_expected = match expect {
         Expect::Success => success,
         Expect::Stopped => partition.stopped(),
+        Expect::Reset => matches!(reason, EndReason::Reset(_)),
         Expect::Any => true,
     };
     if !as_expected {
-        failures.push(alloc::format!(
-            "{name} {how}; expected was {:?}",
-            hold.guest.expect
-        ));
+        failures.push(alloc::format!("{name} {how}; expected was {expect:?}"));
     }
     log::info!("{name} {how}; its cohorts are closed");
     console::report(&Record::GuestEnd(GuestEnd {
         guest: name.clone(),
         success,
         as_expected,
+        reason,
         how,
-        exits: exits(&hold.ended),
-        interrupts: hold.ended.iter().map(|vcpu| vcpu.platform.interrupts()).sum(),
-        dma_faults: table.map_or(0, |table| faults::of_guest(table, Owner::Guest(hold.number))),
+        restarts: hold.restarts,
+        exits: hold.exits(),
+        interrupts: hold.interrupts(),
+        dma_faults: table.map_or(0, |table| faults::of(table, &hold.requesters)) - hold.blocked_before,
         sets: hold.sets,
-        start_ticks: partition.start_ticks(),
+        start_ticks: hold.first_start.unwrap_or_else(|| partition.start_ticks()),
     }));
-}
-
-/// Exits of all vCPUs, by reason.
-fn exits(ended: &[Vcpu]) -> Vec<(String, u64)> {
-    let mut sums = BTreeMap::new();
-    for (kind, count) in ended.iter().flat_map(|vcpu| vcpu.platform.exits()) {
-        *sums.entry(kind).or_insert(0) += count;
-    }
-    let named = sums
-        .into_iter()
-        .map(|(kind, count)| (String::from(kind.name()), count));
-    named.collect()
 }
 
 /// Says how the run was, and whether everything held.

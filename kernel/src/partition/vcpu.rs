@@ -1,6 +1,7 @@
 //! A CPU that runs one vCPU at a time: in, out, have the exit answered, and again.
 
 use super::MAILBOXES;
+use super::anew::{self, Again, Begun, Failed};
 use super::guest::{Ending, Partition, Registers};
 use crate::console;
 use crate::cpu::{CpuIndex, clock, interrupts, lapic};
@@ -9,6 +10,7 @@ use crate::guest::policy::cpuid::Registers as CpuidRegisters;
 use crate::virt::gate::{Gate, Seen};
 use crate::virt::svm::SvmVcpu;
 use crate::virt::{Exit, svm};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 /// A CPU that waits looks again after this many microseconds, whatever wakes it or not.
@@ -39,23 +41,45 @@ impl Vcpu {
     }
 }
 
-/// Waits for vCPUs and runs them, for ever.
+/// What a CPU is given and gives back.
+pub(super) enum Parcel {
+    /// A vCPU to run, or one that has ended.
+    Vcpu(Box<Vcpu>),
+    /// A guest to be made anew, by the CPU of its first vCPU.
+    Again(Box<Again>),
+    /// What came of that.
+    Anew(Box<Result<Begun, Failed>>),
+}
+
+/// Waits for parcels and works on them, for ever.
 pub fn serve(cpu: CpuIndex) -> ! {
     loop {
         while interrupts::take(cpu).is_some() {}
-        if let Some(mut vcpu) = MAILBOXES.take(cpu) {
-            match svm::enable() {
-                Ok(_) => run(cpu, &mut vcpu),
-                Err(error) => {
-                    log::error!("CPU {cpu}: {error}");
-                    vcpu.partition.cpus.stop();
-                }
-            }
-            lapic::stop_timer();
-            MAILBOXES.finish(cpu, vcpu);
+        if let Some(parcel) = MAILBOXES.take(cpu) {
+            let done = match parcel {
+                Parcel::Vcpu(vcpu) => Parcel::Vcpu(live(cpu, vcpu)),
+                Parcel::Again(again) => Parcel::Anew(Box::new(anew::begin(*again))),
+                Parcel::Anew(done) => Parcel::Anew(done),
+            };
+            MAILBOXES.finish(cpu, done);
         }
         interrupts::wait();
     }
+}
+
+/// One life of a vCPU, from its first instruction to the moment when it has left the guest.
+fn live(cpu: CpuIndex, mut vcpu: Box<Vcpu>) -> Box<Vcpu> {
+    // Nothing of an earlier life is for this one.
+    while interrupts::take(cpu).is_some() {}
+    match svm::enable() {
+        Ok(_) => run(cpu, &mut vcpu),
+        Err(error) => {
+            log::error!("CPU {cpu}: {error}");
+            vcpu.partition.cpus.stop();
+        }
+    }
+    lapic::stop_timer();
+    vcpu
 }
 
 fn run(cpu: CpuIndex, vcpu: &mut Vcpu) {
