@@ -9,6 +9,7 @@ mod linux;
 mod platform;
 mod refusal;
 mod reset;
+mod restart;
 mod tool;
 mod vtd;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     trials.extend(faulty::trials());
     trials.extend(refusal::trials());
     trials.extend(reset::trials());
+    trials.extend(restart::trials());
     trials.extend(platform::trials());
     trials.extend(vtd::trials());
     trials.extend(linux::trials());

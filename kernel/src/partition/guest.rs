@@ -1,6 +1,7 @@
 //! One partition: everything that a guest's CPU works on, built before the guest runs.
 #![expect(unsafe_code, reason = "takes RAM that the memory map calls free")]
 
+use super::anew::{Again, Failed};
 use super::backend::{self, MachineBackend};
 use super::backing::Backing;
 use super::prepare::Ready;
@@ -20,6 +21,7 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use cohort_abi::end::EndReason;
 use core::ptr::NonNull;
 use vfio_core::{Access, Mapping};
 
@@ -62,7 +64,15 @@ pub(super) struct Partition {
     pub(super) backend: MachineBackend,
     pub(super) ending: Ending,
     pub(super) started: u64,
-    entry_ticks: u64,
+    pub(super) entry_ticks: u64,
+    /// Of its first life, where this is a later one.
+    pub(super) first_start: Option<u64>,
+    /// How often it was started again.
+    pub(super) restarts: u32,
+    /// It is to be started again, by the CPU that runs it next.
+    pub(super) again: Option<Again>,
+    /// It was to be started again, and that failed.
+    pub(super) failed: Option<Failed>,
 }
 
 impl Partition {
@@ -135,6 +145,10 @@ impl Partition {
             ending: Ending::None,
             started: 0,
             entry_ticks,
+            first_start: None,
+            restarts: 0,
+            again: None,
+            failed: None,
         }))
     }
 
@@ -168,6 +182,15 @@ impl Partition {
         }
     }
 
+    /// How it ended, for programs.
+    pub(super) const fn reason(&self) -> EndReason {
+        match self.ending {
+            Ending::Guest(end) => end.reason(),
+            Ending::Deadline => EndReason::Deadline,
+            Ending::Backing(_) | Ending::None => EndReason::Hypervisor,
+        }
+    }
+
     /// Whether it was stopped for its own fault, or because its time was over.
     pub(super) const fn stopped(&self) -> bool {
         matches!(self.ending, Ending::Guest(GuestEnd::Fault(_)) | Ending::Deadline)
@@ -186,9 +209,12 @@ impl Partition {
         self.platform.interrupts()
     }
 
-    /// Ticks from the hypervisor's entry to the guest's first instruction.
+    /// Ticks from the hypervisor's entry to the guest's first instruction, of its first life.
     pub(super) const fn start_ticks(&self) -> u64 {
-        self.started.saturating_sub(self.entry_ticks)
+        match self.first_start {
+            Some(ticks) => ticks,
+            None => self.started.saturating_sub(self.entry_ticks),
+        }
     }
 
     /// Zeroes what the guest had of its memory: the next owner finds nothing.
