@@ -346,6 +346,13 @@ fn the_rest() {
         "printable",
     );
     one(
+        "image = \"rogue\"",
+        "image = \"rogue\"\non-fault = \"panic\"",
+        16,
+        "`panic` is not what can be done",
+        "on-fault = \"report\"",
+    );
+    one(
         "[[guest]]\nname = \"a\"",
         "deadline = 0\n[[guest]]\nname = \"a\"",
         2,

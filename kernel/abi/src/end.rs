@@ -50,6 +50,8 @@ pub enum FaultKind {
     HaltForever,
     /// A hypercall.
     Hypercall,
+    /// An access of a device of its that an IOMMU blocked, where the configuration says so.
+    Dma,
     /// An interrupt that cannot be delivered.
     Interrupt,
     /// The processor reported a hardware error.
@@ -84,6 +86,7 @@ impl fmt::Display for FaultKind {
             Self::Instruction => "instruction",
             Self::HaltForever => "halted for ever",
             Self::Hypercall => "hypercall",
+            Self::Dma => "blocked device",
             Self::Interrupt => "interrupt",
             Self::MachineCheck => "machine check",
             Self::Processor => "processor",

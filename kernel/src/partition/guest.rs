@@ -21,7 +21,7 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use cohort_abi::end::EndReason;
+use cohort_abi::end::{EndReason, FaultKind};
 use core::ptr::NonNull;
 use vfio_core::{Access, Mapping};
 
@@ -49,6 +49,8 @@ pub(super) enum Ending {
     Guest(GuestEnd),
     /// The hypervisor stopped it: its time was over.
     Deadline,
+    /// The hypervisor stopped it: a device of its was blocked, and the configuration says so.
+    Blocked,
     /// The hypervisor stopped it: its memory could not be mapped.
     Backing(MapError),
     /// It has not run to an end.
@@ -177,6 +179,10 @@ impl Partition {
                 false,
                 String::from("stopped: it still ran when the deadline passed"),
             ),
+            Ending::Blocked => (
+                false,
+                String::from("was stopped because its device was blocked (on-fault is \"stop\")"),
+            ),
             Ending::Backing(error) => (false, alloc::format!("stopped: nested page tables: {error}")),
             Ending::None => (false, String::from("never ran")),
         }
@@ -187,13 +193,17 @@ impl Partition {
         match self.ending {
             Ending::Guest(end) => end.reason(),
             Ending::Deadline => EndReason::Deadline,
+            Ending::Blocked => EndReason::Fault(FaultKind::Dma),
             Ending::Backing(_) | Ending::None => EndReason::Hypervisor,
         }
     }
 
     /// Whether it was stopped for its own fault, or because its time was over.
     pub(super) const fn stopped(&self) -> bool {
-        matches!(self.ending, Ending::Guest(GuestEnd::Fault(_)) | Ending::Deadline)
+        matches!(
+            self.ending,
+            Ending::Guest(GuestEnd::Fault(_)) | Ending::Deadline | Ending::Blocked
+        )
     }
 
     /// Exits by reason.

@@ -1,7 +1,8 @@
 //! The boot CPU's part of a run: opens cohorts, hands partitions to their CPUs, watches, closes, and sums up.
 
 use super::anew::Again;
-use super::faults::{self, Holding};
+use super::faults::{self, Holding, Watch};
+use super::guest::Ending;
 use super::life::{self, Next};
 use super::prepare::{Ready, Run, repair};
 use super::{MAILBOXES, Partition};
@@ -20,7 +21,7 @@ use cohort_abi::end::EndReason;
 use cohort_abi::report::{GuestEnd, Record, Refusal, Summary};
 use vfio_core::cohort::{Cohort, CohortId};
 use vfio_core::lease::{CohortState, Domain};
-use vfio_core::{Owner, SetId};
+use vfio_core::{Owner, Requester, SetId};
 
 use crate::assign::MachineAssigner;
 
@@ -39,6 +40,11 @@ struct Holds {
     cpu: usize,
     domain: Option<Domain<'static, MachineAssigner>>,
     sets: u32,
+    /// Who speaks for its devices, and how often these had been blocked before it had them.
+    requesters: Vec<Requester>,
+    blocked_before: u64,
+    /// It was asked to stop because a device of its was blocked.
+    faulted: bool,
     done: bool,
 }
 
@@ -106,22 +112,31 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
     let started = clock::ticks();
     let deadline = u64::from(run.config.deadline_ms) * clock::khz();
     let (mut stopping, mut gone) = (None, false);
+    let mut watch = Watch::default();
     while holds.iter().any(|hold| !hold.done) && !gone {
         cpu::nap(LOOK_US);
         let now = clock::ticks();
         if let Some(table) = table {
-            faults::poll(table, &holdings, nanoseconds(now));
+            faults::poll(table, &holdings, &mut watch, nanoseconds(now));
         }
         for hold in holds.iter_mut().filter(|hold| !hold.done) {
             if let Some(partition) = MAILBOXES.collect(hold.cpu) {
                 if let Some(table) = table {
-                    faults::poll(table, &holdings, nanoseconds(now));
+                    faults::poll(table, &holdings, &mut watch, nanoseconds(now));
                 }
                 if partition.restarts == 0 && partition.failed.is_none() {
                     starts.push((hold.name().to_string(), partition.start_ticks()));
                 }
                 let late = stopping.is_some();
+                let partition = blocked(hold, partition, &mut watch, late);
                 everybody_left(table, hold, partition, features, late, &mut failures);
+            }
+        }
+        for hold in holds.iter_mut().filter(|hold| !hold.done && !hold.faulted) {
+            if watch.stops(hold.ready.number) {
+                log::warn!("{} is stopped: its device was blocked", hold.name());
+                hold.faulted = true;
+                MAILBOXES.stop(hold.cpu);
             }
         }
         match stopping {
@@ -182,7 +197,10 @@ fn open(
     let mut partition =
         Partition::build(&ready, table, features, entry_ticks).map_err(|error| error.to_string())?;
     let (mut domain, mut sets) = (None, 0);
+    let (mut requesters, mut blocked_before) = (Vec::new(), 0);
     if let (Some(table), Some(plan)) = (table, &ready.plan) {
+        requesters = plan.cohorts().flat_map(Cohort::requesters).copied().collect();
+        blocked_before = faults::of(table, &requesters);
         let made = table
             .domain(owner, partition.dma_regions())
             .map_err(|error| error.to_string())?;
@@ -204,6 +222,7 @@ fn open(
         name: ready.guest.name.clone(),
         memory: domain.as_ref().map(Domain::view),
         host,
+        on_fault: ready.guest.on_fault,
     };
     crate::steps::done("cohorts opened");
     let cpu = ready.grant.cpu;
@@ -213,6 +232,9 @@ fn open(
             cpu,
             domain,
             sets,
+            requesters,
+            blocked_before,
+            faulted: false,
             done: false,
         },
         holding,
@@ -224,6 +246,17 @@ impl Holds {
     fn name(&self) -> &str {
         &self.ready.guest.name
     }
+}
+
+/// `partition`, which has ended, with its end put down to the blocked access that it was stopped for, if so. Another life begins without
+/// what was done because of this one.
+fn blocked(hold: &mut Holds, mut partition: Box<Partition>, watch: &mut Watch, late: bool) -> Box<Partition> {
+    if hold.faulted && !late && partition.ending == Ending::Deadline {
+        partition.ending = Ending::Blocked;
+    }
+    hold.faulted = false;
+    watch.forget(hold.ready.number, &hold.requesters);
+    partition
 }
 
 /// Every CPU of a guest has left it, and nothing interrupts for it any more: it is started again, or its life is over. This is the one
@@ -335,9 +368,7 @@ fn finish(
         restarts: partition.restarts,
         exits: partition.exits(),
         interrupts: partition.interrupts(),
-        dma_faults: table.map_or(0, |table| {
-            faults::of_guest(table, Owner::Guest(hold.ready.number))
-        }),
+        dma_faults: table.map_or(0, |table| faults::of(table, &hold.requesters)) - hold.blocked_before,
         sets: hold.sets,
         start_ticks: partition.start_ticks(),
     }));
