@@ -3,6 +3,7 @@
 //! A driver is a value: a machine may have several units. What they have in common is here: the faults that they
 //! report, and the [`Storm`] that keeps a device from drowning the console in them.
 
+pub mod amdvi;
 mod fault;
 mod storm;
 pub mod virtio;
