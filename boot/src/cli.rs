@@ -86,6 +86,10 @@ struct Check {
 enum Iommu {
     /// virtio-iommu-pci
     Virtio,
+    /// intel-iommu, with interrupt remapping
+    Vtd,
+    /// amd-iommu, with interrupt remapping
+    Amdvi,
     /// None: the hypervisor must refuse to assign devices
     None,
 }
@@ -142,6 +146,8 @@ fn with_plan(target: Target, mode: Mode) -> anyhow::Result<bool> {
     let mut plan = Plan::load(source)?;
     match target.iommu {
         Some(Iommu::None) => plan.machine.iommu = config::Iommu::None,
+        Some(Iommu::Vtd) => plan.machine.iommu = config::Iommu::Vtd,
+        Some(Iommu::Amdvi) => plan.machine.iommu = config::Iommu::Amdvi,
         Some(Iommu::Virtio) => plan.machine.iommu = config::Iommu::Virtio,
         None => {}
     }

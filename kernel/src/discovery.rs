@@ -4,7 +4,7 @@
     reason = "reads firmware's tables and device registers at their physical addresses"
 )]
 
-use crate::acpi::{self, PhysMem, Viot};
+use crate::acpi::{self, PhysMem};
 use crate::entry::BootInfo;
 use crate::memory::paging::{self, PagingError};
 use crate::memory::regions::Region;
@@ -194,9 +194,9 @@ impl Machine {
 
     /// Says of each function why no guest can have it, where that is so.
     fn judge(&mut self) {
-        let viot = self.acpi.viot.as_ref();
+        let acpi = &self.acpi;
         for function in &mut self.functions {
-            let reason = judge(&self.ecam, viot, function);
+            let reason = judge(&self.ecam, acpi, function);
             if function.not_assignable.is_none() {
                 function.not_assignable = reason;
             }
@@ -206,12 +206,17 @@ impl Machine {
 
 /// Base class of bridges: those to other buses than PCI are the platform's.
 const CLASS_BRIDGE: u32 = 0x06;
+/// Base class and sub-class of IOMMUs.
+const CLASS_IOMMU: u32 = 0x08_06;
 
-fn judge(ecam: &Ecam, viot: Option<&Viot>, function: &Function) -> Option<NotAssignable> {
+fn judge(ecam: &Ecam, acpi: &acpi::Platform, function: &Function) -> Option<NotAssignable> {
     if !function.kind.is_endpoint() {
         return None;
     }
-    let is_iommu = viot.is_some_and(|viot| viot.is_iommu(function.bdf));
+    let virtio = acpi.viot.as_ref().is_some_and(|viot| viot.is_iommu(function.bdf));
+    let mut amd = acpi.ivrs.iter().flat_map(|ivrs| &ivrs.units);
+    let is_iommu =
+        virtio || amd.any(|unit| unit.function == function.bdf) || function.class >> 8 == CLASS_IOMMU;
     if is_iommu || function.class >> 16 == CLASS_BRIDGE {
         return Some(NotAssignable::UsedByHypervisor);
     }

@@ -28,7 +28,7 @@ pub fn take(mut machine: Machine, config: &Config) -> Result<Option<&'static Tab
     let needed = config.guests.iter().find(|guest| !guest.devices.is_empty());
     let owners = Owners::new(config);
     let owner = |cohorts: &Cohorts, id| cohorts.get(id).and_then(|cohort| owners.of(cohort.members()));
-    if machine.acpi.viot.is_some() || needed.is_some() {
+    if machine.acpi.has_iommu() || needed.is_some() {
         match take_over(machine, &config.split_unsafe) {
             Ok(table) => {
                 steps::done("IOMMU, cohorts");

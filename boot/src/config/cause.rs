@@ -287,7 +287,7 @@ impl Cause {
                 "keep those that are given away and that `sets` shows in one isolation group".into()
             }
             Self::Expect(_) => "write expect = \"success\", \"stopped\" or \"any\"".into(),
-            Self::Iommu(_) => "write iommu = \"virtio\" or \"none\"".into(),
+            Self::Iommu(_) => "write iommu = \"virtio\", \"vtd\", \"amdvi\" or \"none\"".into(),
             Self::MachineCpus(_) => "write 2 to 64, of which the hypervisor keeps one: cpus = 3".into(),
             Self::MachineMemory(_) => "write \"256M\" to \"64G\", in whole megabytes: memory = \"1G\"".into(),
             Self::DiskId(_) => "write a word that no other disk has: id = \"disk1\"".into(),

@@ -32,6 +32,10 @@ pub struct Machine {
 pub enum Iommu {
     /// `virtio-iommu-pci` at 0000:00:02.0.
     Virtio,
+    /// `intel-iommu` with interrupt remapping.
+    Vtd,
+    /// `amd-iommu` with interrupt remapping.
+    Amdvi,
     /// None: the hypervisor must refuse to assign anything.
     None,
 }
@@ -102,6 +106,8 @@ impl Machine {
             .map(|iommu| (iommu.get_ref().as_str(), iommu.span()))
         {
             None | Some(("virtio", _)) => {}
+            Some(("vtd", _)) => machine.iommu = Iommu::Vtd,
+            Some(("amdvi", _)) => machine.iommu = Iommu::Amdvi,
             Some(("none", _)) => machine.iommu = Iommu::None,
             Some((other, at)) => problems.push(Problem::new(Cause::Iommu(other.into()), at)),
         }

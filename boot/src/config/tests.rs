@@ -320,9 +320,9 @@ fn machines() {
     let from = "devices = [\"0000:00:03.0\"]";
     one(
         from,
-        &with("iommu = \"vtd\""),
+        &with("iommu = \"smmu\""),
         18,
-        "`vtd` is not an IOMMU",
+        "`smmu` is not an IOMMU",
         "\"virtio\" or \"none\"",
     );
     one(

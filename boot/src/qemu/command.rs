@@ -60,8 +60,12 @@ pub fn arguments(machine: &Machine, boot: &Boot) -> Vec<OsString> {
         "-device",
         &format!("isa-debug-exit,iobase={:#x},iosize=4", exit::PORT),
     ]);
-    if machine.iommu == Iommu::Virtio {
-        add(&["-device", "virtio-iommu-pci,addr=02"]);
+    // Before the devices that it is to translate for.
+    match machine.iommu {
+        Iommu::Virtio => add(&["-device", "virtio-iommu-pci,addr=02"]),
+        Iommu::Vtd => add(&["-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48"]),
+        Iommu::Amdvi => add(&["-device", "amd-iommu,intremap=on"]),
+        Iommu::None => {}
     }
     for (disk, path) in machine.disks.iter().zip(&boot.disks) {
         // Written through to the image, which is verified once QEMU has ended.
@@ -137,7 +141,9 @@ mod tests {
 
     #[test]
     fn options_change_it() {
-        assert!(!line(false, Iommu::None).contains("virtio-iommu"));
+        assert!(!line(false, Iommu::None).contains("iommu-"));
+        assert!(line(false, Iommu::Vtd).contains("-device intel-iommu,intremap=on,"));
+        assert!(line(false, Iommu::Amdvi).contains("-device amd-iommu,intremap=on "));
         let icount = line(true, Iommu::Virtio);
         assert!(
             icount.contains("tcg,thread=single -icount shift=0,sleep=off -rtc clock=vm -seed 1"),

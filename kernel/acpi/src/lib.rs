@@ -54,11 +54,23 @@ pub struct Platform {
     pub ecam: Vec<EcamWindow>,
     /// Which devices a virtio-iommu translates; `None` where there is no VIOT.
     pub viot: Option<Viot>,
+    /// VT-d's units; `None` where there is no DMAR.
+    pub dmar: Option<Dmar>,
+    /// AMD-Vi's units; `None` where there is no IVRS.
+    pub ivrs: Option<Ivrs>,
+}
+
+impl Platform {
+    /// Whether a table names an IOMMU, of whatever kind.
+    #[must_use]
+    pub const fn has_iommu(&self) -> bool {
+        self.viot.is_some() || self.dmar.is_some() || self.ivrs.is_some()
+    }
 }
 
 /// Reads the tables below the RSDP at host physical address `rsdp`.
 ///
-/// A MADT must be there; MCFG and VIOT may be missing. Whatever is there must be whole: a table with a wrong
+/// A MADT must be there; MCFG, VIOT, DMAR and IVRS may be missing. Whatever is there must be whole: a table with a wrong
 /// checksum or a wrong length is an error even when nothing else is wrong with it.
 ///
 /// # Errors
@@ -80,11 +92,21 @@ pub fn read(memory: &impl PhysMem, rsdp: u64) -> Result<Platform, Error> {
         Some(table) => Some(viot::parse(table)?),
         None => None,
     };
+    let dmar = match tables.get(memory, Signature(spec::dmar::SIGNATURE))? {
+        Some(table) => Some(dmar::parse(table)?),
+        None => None,
+    };
+    let ivrs = match tables.get(memory, Signature(spec::ivrs::SIGNATURE))? {
+        Some(table) => Some(ivrs::parse(table)?),
+        None => None,
+    };
     Ok(Platform {
         cpus: madt.cpus,
         lapic_base: madt.lapic_base,
         ioapics: madt.ioapics,
         ecam,
         viot,
+        dmar,
+        ivrs,
     })
 }

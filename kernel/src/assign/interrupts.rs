@@ -4,27 +4,28 @@
 //! [`Assigner::route_msi`] do.
 
 use super::Assigner;
-use crate::iommu::virtio::Channel;
+use crate::iommu::{Message, Source, Target, Unit};
 use crate::pci::{self, ConfigAccess, Function, MmioAccess, Registers};
-use spec::lapic::MESSAGE_ADDRESS;
 use vfio_core::Fault;
 use vfio_core::clock::Clock;
 use vfio_core::pci::spec::{msi, msix};
 
-/// Where the real message of an entry goes: a local APIC and a vector (AMD64 manual, volume 2, section 16.11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Message {
-    apic: u8,
-    vector: u8,
-}
-
-impl Message {
-    const fn address(self) -> u32 {
-        MESSAGE_ADDRESS | (self.apic as u32) << 12
+impl<C: ConfigAccess, K: Clock, M: MmioAccess, U: Unit> Assigner<C, K, M, U> {
+    /// The message by which `function` raises `vector` at the local APIC `apic`: an entry of the IOMMU where that remaps interrupts.
+    fn message(&self, function: &Function, entry: u16, apic: u8, vector: u8) -> Result<Message, Fault> {
+        let requester = self.requesters.get(&function.bdf).ok_or(Fault::Unknown)?;
+        let source = Source {
+            function: function.bdf,
+            requester: *requester,
+            entry,
+        };
+        let target = Target {
+            apic: apic.into(),
+            vector,
+        };
+        self.iommus.route(source, target)
     }
-}
 
-impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> {
     /// Turns MSI off.
     pub fn silence_msi(&self, function: &Function) {
         if let Some(found) = &function.msi {
@@ -42,21 +43,23 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
         let found = function.msi.as_ref().ok_or(Fault::Unknown)?;
         self.silence_msi(function);
         let registers = Registers::new(&self.config, function.bdf);
-        let message = Message { apic, vector };
+        let message = self.message(function, 0, apic, vector)?;
+        // With one vector the device changes no bit of what it writes, and MSI has 16 bits of them.
+        let low = u16::try_from(message.data).map_err(|_| Fault::Rejected)?;
         let data = found.offset + found.data();
-        registers.set_u32(found.offset + msi::ADDRESS, message.address());
+        registers.set_u32(found.offset + msi::ADDRESS, message.address);
         if found.address_64 {
             registers.set_u32(found.offset + msi::ADDRESS_UPPER, 0);
         }
-        registers.set_u16(data, vector.into());
+        registers.set_u16(data, low);
         if let Some(mask) = found.mask() {
             registers.set_u32(found.offset + mask, !1);
         }
         // One vector: the field for more is zero.
         registers.set_u16(found.offset + msi::CONTROL, msi::ENABLE);
         let control = registers.u16(found.offset + msi::CONTROL);
-        let kept = registers.u32(found.offset + msi::ADDRESS) == message.address()
-            && registers.u16(data) == u16::from(vector);
+        let kept =
+            registers.u32(found.offset + msi::ADDRESS) == message.address && registers.u16(data) == low;
         // What is gone reads as all ones.
         if control == u16::MAX {
             Err(Fault::Gone)
@@ -110,7 +113,11 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
     /// # Errors
     /// The function has no such entry, or does not keep what is written.
     pub fn route(&self, function: &Function, entry: u16, apic: u8, vector: u8) -> Result<(), Fault> {
-        self.write_entry(function, entry, Some(Message { apic, vector }))
+        if function.msix.as_ref().is_none_or(|found| entry >= found.vectors) {
+            return Err(Fault::Unknown);
+        }
+        let message = self.message(function, entry, apic, vector)?;
+        self.write_entry(function, entry, Some(message))
     }
 
     /// Masks entry `entry` of the function.
@@ -154,9 +161,9 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
         let written = self.with_decode(function, |mmio| {
             mmio.write32(control, msix::ENTRY_MASKED);
             if let Some(message) = message {
-                mmio.write32(at + msix::ENTRY_ADDRESS_LOW, message.address());
+                mmio.write32(at + msix::ENTRY_ADDRESS_LOW, message.address);
                 mmio.write32(at + msix::ENTRY_ADDRESS_HIGH, 0);
-                mmio.write32(at + msix::ENTRY_DATA, message.vector.into());
+                mmio.write32(at + msix::ENTRY_DATA, message.data);
                 mmio.write32(control, 0);
             }
             mmio.read32(control) & msix::ENTRY_MASKED

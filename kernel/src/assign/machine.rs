@@ -1,38 +1,25 @@
 //! The assigner of the real machine: deny-all first, then `vfio-core`'s table of cohorts.
-#![expect(unsafe_code, reason = "lets a driver loose on a PCI function")]
 
 use super::Assigner;
 use crate::cpu::clock::Tsc;
 use crate::discovery::{DeviceMemory, DiscoveryError, Machine};
-use crate::iommu::virtio::{InitError, PciChannel, PciChannelError, VirtioIommu};
+use crate::iommu::{self, AnyUnit, Registry, StartError};
 use crate::pci::Ecam;
 use vfio_core::DeviceId;
 use vfio_core::cohort::{Cohorts, Inventory, InventoryError};
 use vfio_core::lease::CohortTable;
-use vfio_core::pci::{Bdf, NotAssignable, Topology};
+use vfio_core::pci::{Bdf, Topology};
 use vfio_core::set::RegisterError;
 
 /// The assigner of this machine.
-pub type MachineAssigner = Assigner<Ecam, Tsc, DeviceMemory, PciChannel<Tsc>>;
+pub type MachineAssigner = Assigner<Ecam, Tsc, DeviceMemory, AnyUnit>;
 
 /// Why no device can be assigned.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeOverError {
-    /// There is no IOMMU.
-    #[error(
-        "the machine has no IOMMU that Cohort can drive (ACPI has no VIOT that names a virtio-iommu); \
-         in QEMU add -device virtio-iommu-pci (iommu = \"virtio\" under [machine]), or take the devices out of the configuration"
-    )]
-    NoIommu,
-    /// VIOT names a function that is not there.
-    #[error("VIOT names {0} as the virtio-iommu, but no such function exists")]
-    Absent(Bdf),
-    /// The driver cannot reach it.
-    #[error("the virtio-iommu cannot be reached: {0}")]
-    Channel(#[from] PciChannelError),
-    /// It does not come up.
+    /// The IOMMUs.
     #[error(transparent)]
-    Init(#[from] InitError),
+    Iommu(#[from] StartError),
     /// The topology contradicts itself.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
@@ -44,7 +31,7 @@ pub enum TakeOverError {
     Register(#[from] RegisterError),
 }
 
-/// Turns the IOMMU's bypass off, puts every device into quarantine, and returns the table of cohorts. Devices in
+/// Has every IOMMU deny everything, puts every device into quarantine, and returns the table of cohorts. Devices in
 /// `split_unsafe` are kept apart from their isolation groups.
 ///
 /// # Errors
@@ -53,28 +40,19 @@ pub fn take_over(
     mut machine: Machine,
     split_unsafe: &[Bdf],
 ) -> Result<CohortTable<MachineAssigner>, TakeOverError> {
-    let viot = machine.acpi.viot.clone().ok_or(TakeOverError::NoIommu)?;
-    let bdf = viot.pci_iommus().next().ok_or(TakeOverError::NoIommu)?;
-    let unit = viot
-        .iommus
-        .iter()
-        .position(|iommu| *iommu == crate::acpi::IommuLocation::Pci(bdf));
-    let unit = unit.ok_or(TakeOverError::NoIommu)?;
-    let function = machine.function(bdf).ok_or(TakeOverError::Absent(bdf))?;
-    // SAFETY: discovery found the function and mapped its BARs uncached; the heap is mapped one to one; the judge has
-    // taken it from what can be assigned, so nobody else drives it.
-    let channel = unsafe { PciChannel::new(&machine.ecam, function, Tsc) }?;
-    let iommu = VirtioIommu::init(channel)?;
-    let topology = leave_out_untranslated(&mut machine, &viot, unit)?;
+    let mut topology = machine.topology()?;
+    let iommus = Registry::new(iommu::units(&machine, &topology)?);
+    if leave_out(&mut machine, &topology, &iommus) {
+        topology = machine.topology()?;
+    }
     let cohorts = cohorts(&topology, split_unsafe)?;
     let assigner = Assigner::new(
         machine.ecam,
         Tsc,
         DeviceMemory::default(),
         machine.functions,
-        iommu,
-        viot,
-        unit,
+        &topology,
+        iommus,
     );
     Ok(CohortTable::new(cohorts, assigner)?)
 }
@@ -89,26 +67,14 @@ pub fn cohorts(topology: &Topology, split_unsafe: &[Bdf]) -> Result<Cohorts, Inv
     Cohorts::build(inventory)
 }
 
-/// Devices that the IOMMU does not translate for can be given to nobody. The topology, with that.
-fn leave_out_untranslated(
-    machine: &mut Machine,
-    viot: &crate::acpi::Viot,
-    unit: usize,
-) -> Result<Topology, TakeOverError> {
-    let topology = machine.topology()?;
-    let translated = |bdf| {
-        topology.dma_aliases(bdf).iter().all(|requester| {
-            let endpoint = requester.pci().and_then(|alias| viot.endpoint(alias));
-            endpoint.is_some_and(|(found, _)| found == unit)
-        })
-    };
+/// Devices that no IOMMU translates for, or that firmware keeps memory for, can be given to nobody. Says whether there are any.
+fn leave_out(machine: &mut Machine, topology: &Topology, iommus: &Registry<AnyUnit>) -> bool {
     let mut changed = false;
     for function in &mut machine.functions {
-        let open = function.kind.is_endpoint() && function.not_assignable.is_none();
-        if open && !translated(function.bdf) {
-            function.not_assignable = Some(NotAssignable::NoIommu);
-            changed = true;
+        if function.kind.is_endpoint() && function.not_assignable.is_none() {
+            function.not_assignable = iommus.objection(function, topology.dma_aliases(function.bdf));
+            changed |= function.not_assignable.is_some();
         }
     }
-    Ok(if changed { machine.topology()? } else { topology })
+    changed
 }

@@ -4,7 +4,7 @@
 
 use super::Assigner;
 use super::platform::logged;
-use crate::iommu::virtio::Channel;
+use crate::iommu::Unit;
 use crate::pci::{ConfigAccess, MmioAccess};
 use vfio_core::clock::Clock;
 use vfio_core::lease::DeviceOps;
@@ -12,7 +12,7 @@ use vfio_core::pci::Bdf;
 use vfio_core::pci::device::{NotExposed, PowerState};
 use vfio_core::{Fault, Owner};
 
-impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> {
+impl<C: ConfigAccess, K: Clock, M: MmioAccess, U: Unit> Assigner<C, K, M, U> {
     /// Takes `function`, whose registers `owner` does not see meanwhile, to `state`. Says whether that reset it; then its registers
     /// answer, and its interrupts are ready and masked, as after an open.
     ///

@@ -5,53 +5,53 @@
 )]
 
 use super::hooks::Hooks;
-use crate::acpi::{EndpointId, Viot};
-use crate::iommu::virtio::{Channel, Error, VirtioIommu};
+use crate::iommu::{Registry, Unit};
 use crate::pci::{self, ConfigAccess, Function, MmioAccess};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use spin::Mutex;
 use vfio_core::clock::Clock;
 use vfio_core::cohort::{DeviceReset, ResetAction, SetReset};
 use vfio_core::domain::{IovaRange, ReservedRegion, UnitId, UnitLimits};
 use vfio_core::lease::{DeviceOps, DmaDomains, Interrupts, Quiesce, Reset};
-use vfio_core::pci::Bdf;
 use vfio_core::pci::device::{AssignedFunction, FunctionError, FunctionTable, LastReset, NotExposed};
 use vfio_core::pci::reset::HostParts;
+use vfio_core::pci::{Bdf, Topology};
 use vfio_core::{DeviceId, DomainId, Fault, Mapping, Owner, Requester};
 
 /// This machine, as `vfio-core` works on it.
 #[derive(Debug)]
-pub struct Assigner<C, K, M, I> {
+pub struct Assigner<C, K, M, U> {
     pub(super) config: C,
     clock: K,
     pub(super) mmio: Mutex<M>,
     pub(super) table: FunctionTable,
-    iommu: Mutex<VirtioIommu<I>>,
-    viot: Viot,
-    /// Which of the table's IOMMUs `iommu` is.
-    unit: usize,
+    pub(super) iommus: Registry<U>,
+    /// Who the IOMMUs take each function for.
+    pub(super) requesters: BTreeMap<Bdf, Requester>,
 }
 
-impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> {
-    /// Takes over the machine: `functions` as discovery found them, and the IOMMU that is number `unit` in `viot`.
+impl<C: ConfigAccess, K: Clock, M: MmioAccess, U: Unit> Assigner<C, K, M, U> {
+    /// Takes over the machine: `functions` as discovery found them, which make up `topology`, and the IOMMUs.
     pub fn new(
         config: C,
         clock: K,
         mmio: M,
         mut functions: Vec<Function>,
-        iommu: VirtioIommu<I>,
-        viot: Viot,
-        unit: usize,
+        topology: &Topology,
+        iommus: Registry<U>,
     ) -> Self {
+        let requester =
+            |function: &Function| Some((function.bdf, *topology.dma_aliases(function.bdf).first()?));
+        let requesters = functions.iter().filter_map(requester).collect();
         functions.sort_unstable_by_key(|function| function.bdf);
         Self {
             config,
             clock,
             mmio: Mutex::new(mmio),
             table: FunctionTable::new(functions),
-            iommu: Mutex::new(iommu),
-            viot,
-            unit,
+            iommus,
+            requesters,
         }
     }
 
@@ -70,43 +70,9 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Assigner<C, K, M, I> 
         self.table.function(bdf)
     }
 
-    /// Works on the IOMMU.
-    pub fn with_iommu<R>(&self, work: impl FnOnce(&mut VirtioIommu<I>) -> R) -> R {
-        work(&mut self.iommu.lock())
-    }
-
-    /// The IOMMU's name for a requester, if it translates for it.
-    pub fn endpoint(&self, requester: Requester) -> Option<EndpointId> {
-        self.viot
-            .endpoint(requester.pci()?)
-            .filter(|(unit, _)| *unit == self.unit)
-            .map(|(_, endpoint)| endpoint)
-    }
-
-    /// The requester that the IOMMU calls `endpoint`.
-    pub fn requester(&self, endpoint: EndpointId) -> Option<Requester> {
-        self.viot.function(self.unit, endpoint).map(Requester::from)
-    }
-
-    /// The one unit's name, by its place in the table of units.
-    fn unit_id(&self) -> UnitId {
-        UnitId(self.unit as u32)
-    }
-
-    fn on_endpoint<R>(
-        &self,
-        requester: Requester,
-        work: impl FnOnce(&mut VirtioIommu<I>, EndpointId) -> Result<R, Error>,
-    ) -> Result<R, Fault> {
-        let endpoint = self.endpoint(requester).ok_or(Fault::Unknown)?;
-        self.on_iommu(|iommu| work(iommu, endpoint))
-    }
-
-    fn on_iommu<R>(&self, work: impl FnOnce(&mut VirtioIommu<I>) -> Result<R, Error>) -> Result<R, Fault> {
-        work(&mut self.iommu.lock()).map_err(|error| {
-            log::warn!("{error}");
-            Fault::from(error)
-        })
+    /// The machine's IOMMUs.
+    pub const fn iommus(&self) -> &Registry<U> {
+        &self.iommus
     }
 
     pub(super) fn known(&self, device: DeviceId) -> Result<&Function, Fault> {
@@ -159,63 +125,52 @@ pub(super) fn logged<R>(result: Result<R, FunctionError>) -> Result<R, Fault> {
     })
 }
 
-// SAFETY: there is one unit, which is told every change, and has answered before a change is `Ok`. The driver attaches endpoints to no domain but the quarantine, which maps nothing, and the one asked for; it
-// tells the device exactly the mappings that it was given; it leaves a domain by DETACH, which destroys the domain with
-// its last endpoint; `bypass` is off.
-unsafe impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> DmaDomains for Assigner<C, K, M, I> {
+// SAFETY: the registry asks the one unit that covers a requester, whose driver promises the same (`Unit`).
+unsafe impl<C: ConfigAccess, K: Clock, M: MmioAccess, U: Unit> DmaDomains for Assigner<C, K, M, U> {
     fn unit_of(&self, requester: Requester) -> Result<UnitId, Fault> {
-        self.endpoint(requester)
-            .map(|_| self.unit_id())
-            .ok_or(Fault::Unknown)
+        self.iommus.unit_of(requester)
     }
 
     fn limits(&self, unit: UnitId) -> Result<UnitLimits, Fault> {
-        if unit == self.unit_id() {
-            Ok(self.iommu.lock().limits())
-        } else {
-            Err(Fault::Unknown)
-        }
+        self.iommus.limits(unit)
     }
 
     fn reserved(&self, requester: Requester) -> Result<Vec<ReservedRegion>, Fault> {
-        let endpoint = self.endpoint(requester).ok_or(Fault::Unknown)?;
-        let iommu = self.iommu.lock();
-        let properties = iommu.properties(endpoint).ok_or(Fault::Unknown)?;
-        Ok(properties.reserved.clone())
+        self.iommus.reserved(requester)
     }
 
     fn create_domain(&self, _: Owner) -> Result<DomainId, Fault> {
-        self.on_iommu(VirtioIommu::create_domain)
+        self.iommus.create_domain()
     }
 
     fn destroy_domain(&self, domain: DomainId) -> Result<(), Fault> {
-        self.on_iommu(|iommu| iommu.destroy_domain(domain))
+        self.iommus.destroy_domain(domain)
     }
 
-    fn map(&self, _: UnitId, domain: DomainId, mapping: Mapping) -> Result<(), Fault> {
-        self.on_iommu(|iommu| iommu.map(domain, mapping))
+    fn map(&self, unit: UnitId, domain: DomainId, mapping: Mapping) -> Result<(), Fault> {
+        self.iommus.map(unit, domain, mapping)
     }
 
-    fn unmap(&self, _: UnitId, domain: DomainId, range: IovaRange) -> Result<(), Fault> {
-        self.on_iommu(|iommu| iommu.unmap(domain, range))
+    fn unmap(&self, unit: UnitId, domain: DomainId, range: IovaRange) -> Result<(), Fault> {
+        self.iommus.unmap(unit, domain, range)
     }
 
     fn attach(&self, domain: DomainId, requester: Requester) -> Result<(), Fault> {
-        self.on_endpoint(requester, |iommu, endpoint| iommu.attach(domain, endpoint))
+        self.iommus.attach(domain, requester)
     }
 
     fn quarantine(&self, requester: Requester) -> Result<(), Fault> {
-        self.on_endpoint(requester, VirtioIommu::quarantine)
+        self.iommus.quarantine(requester)
     }
 }
 
-impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Quiesce for Assigner<C, K, M, I> {
+impl<C: ConfigAccess, K: Clock, M: MmioAccess, U: Unit> Quiesce for Assigner<C, K, M, U> {
     fn quiesce(&self, device: DeviceId) -> Result<(), Fault> {
         self.with(device, |function| function.quiesce(&self.host()))
     }
 }
 
-impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Reset for Assigner<C, K, M, I> {
+impl<C: ConfigAccess, K: Clock, M: MmioAccess, U: Unit> Reset for Assigner<C, K, M, U> {
     /// A set is reset by its port, and a function by the best of its own methods, whatever the plan counted on.
     fn reset(&self, action: &ResetAction) -> Result<(), Fault> {
         let host = self.host();
@@ -246,10 +201,9 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Reset for Assigner<C,
     }
 }
 
-impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Interrupts for Assigner<C, K, M, I> {
-    /// A virtio-iommu lets the whole window of local APICs pass, and remaps nothing.
+impl<C: ConfigAccess, K: Clock, M: MmioAccess, U: Unit> Interrupts for Assigner<C, K, M, U> {
     fn interrupts_isolated(&self) -> bool {
-        false
+        self.iommus.interrupts_isolated()
     }
 
     fn enable_interrupts(&self, device: DeviceId, _: Owner) -> Result<(), Fault> {
@@ -260,11 +214,12 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> Interrupts for Assign
         self.with(device, |function| {
             function.silence(&self.host());
             Ok(())
-        })
+        })?;
+        self.iommus.release(self.known(device)?.bdf)
     }
 }
 
-impl<C: ConfigAccess, K: Clock, M: MmioAccess, I: Channel> DeviceOps for Assigner<C, K, M, I> {
+impl<C: ConfigAccess, K: Clock, M: MmioAccess, U: Unit> DeviceOps for Assigner<C, K, M, U> {
     /// The registers answer from now on; bus mastering is the guest's to turn on, and INTx stays masked.
     fn open_device(&self, device: DeviceId, _: Owner) -> Result<(), Fault> {
         let function = self.known(device)?;

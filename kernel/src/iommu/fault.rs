@@ -1,14 +1,14 @@
 //! A blocked access, as any IOMMU reports it.
 
-use super::EndpointId;
 use crate::addr::Iova;
 use core::fmt;
+use vfio_core::Requester;
 
 /// A memory access of a device that the IOMMU blocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FaultRecord {
-    /// Who tried.
-    pub endpoint: EndpointId,
+    /// Who tried, if the unit names somebody who can be.
+    pub requester: Option<Requester>,
     /// Where, if the unit says so.
     pub address: Option<Iova>,
     /// What was tried.

@@ -1,11 +1,11 @@
 //! Rate limit on reported faults: a device can fault as fast as it can access memory, one record for each 4 bytes.
 //!
-//! A fault like one that was just passed on (same endpoint, page and kind of access) is counted only. What is left
+//! A fault like one that was just passed on (same requester, page and kind of access) is counted only. What is left
 //! draws on a token bucket, so that even faults at ever new pages end in counting.
 
-use super::{EndpointId, FaultAccess, FaultRecord};
-use alloc::collections::BTreeMap;
-use alloc::collections::VecDeque;
+use super::{FaultAccess, FaultRecord};
+use alloc::collections::{BTreeMap, VecDeque};
+use vfio_core::Requester;
 
 /// How much is passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub enum Verdict {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Key {
-    endpoint: EndpointId,
+    requester: Option<Requester>,
     page: Option<u64>,
     access: FaultAccess,
 }
@@ -57,11 +57,11 @@ pub struct Storm {
     tokens: u32,
     refilled: u64,
     recent: VecDeque<(Key, u64)>,
-    totals: BTreeMap<EndpointId, u64>,
+    totals: BTreeMap<Option<Requester>, u64>,
     total: u64,
 }
 
-/// Endpoints that are counted each by itself; a unit that makes up names must not fill the heap.
+/// Requesters that are counted each by itself; a unit that makes up names must not fill the heap.
 const MAX_COUNTED: usize = 4096;
 
 impl Storm {
@@ -80,9 +80,9 @@ impl Storm {
 
     /// Counts `fault`, which was seen at `now` (nanoseconds, monotonic), and says whether to pass it on.
     pub fn judge(&mut self, fault: &FaultRecord, now: u64) -> Verdict {
-        self.count(fault.endpoint);
+        self.count(fault.requester);
         let key = Key {
-            endpoint: fault.endpoint,
+            requester: fault.requester,
             page: fault.address.map(|address| address.0 >> 12),
             access: fault.access,
         };
@@ -103,13 +103,13 @@ impl Storm {
         Verdict::Report
     }
 
-    fn count(&mut self, endpoint: EndpointId) {
+    fn count(&mut self, requester: Option<Requester>) {
         self.total = self.total.saturating_add(1);
         let room = self.totals.len() < MAX_COUNTED;
-        if let Some(count) = self.totals.get_mut(&endpoint) {
+        if let Some(count) = self.totals.get_mut(&requester) {
             *count = count.saturating_add(1);
         } else if room {
-            self.totals.insert(endpoint, 1);
+            self.totals.insert(requester, 1);
         }
     }
 
@@ -122,10 +122,10 @@ impl Storm {
         }
     }
 
-    /// All faults of `endpoint` so far, passed on or not.
+    /// All faults of `requester` so far, passed on or not; of those whom no unit could name, for `None`.
     #[must_use]
-    pub fn of(&self, endpoint: EndpointId) -> u64 {
-        self.totals.get(&endpoint).copied().unwrap_or(0)
+    pub fn of(&self, requester: Option<Requester>) -> u64 {
+        self.totals.get(&requester).copied().unwrap_or(0)
     }
 
     /// All faults so far.
@@ -141,9 +141,17 @@ mod tests {
     use crate::addr::Iova;
     use crate::iommu::FaultReason;
 
-    fn fault(endpoint: u32, address: u64, access: FaultAccess) -> FaultRecord {
+    /// Numbers beyond 16 bits go on in the next segment.
+    fn requester(number: u32) -> Option<Requester> {
+        Some(Requester::Pci {
+            segment: (number >> 16) as u16,
+            id: number as u16,
+        })
+    }
+
+    fn fault(number: u32, address: u64, access: FaultAccess) -> FaultRecord {
         FaultRecord {
-            endpoint: EndpointId(endpoint),
+            requester: requester(number),
             address: Some(Iova(address)),
             access,
             reason: FaultReason::NoMapping,
@@ -158,7 +166,7 @@ mod tests {
             .collect();
         assert_eq!(verdicts[0], Verdict::Report);
         assert!(verdicts[1..].iter().all(|verdict| *verdict == Verdict::Repeat));
-        assert_eq!(storm.of(EndpointId(8)), 1024);
+        assert_eq!(storm.of(requester(8)), 1024);
         assert_eq!(
             storm.judge(&fault(8, 0x5000, FaultAccess::Read), 10),
             Verdict::Report
@@ -200,10 +208,10 @@ mod tests {
     }
 
     #[test]
-    fn invented_endpoints_do_not_fill_the_heap() {
+    fn invented_requesters_do_not_fill_the_heap() {
         let mut storm = Storm::new(StormLimits::default());
-        for endpoint in 0..100_000 {
-            storm.judge(&fault(endpoint, 0, FaultAccess::Write), 0);
+        for number in 0..100_000 {
+            storm.judge(&fault(number, 0, FaultAccess::Write), 0);
         }
         assert!(storm.totals.len() <= MAX_COUNTED && storm.recent.len() <= 64);
         assert_eq!(storm.total(), 100_000);

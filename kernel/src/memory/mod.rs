@@ -5,6 +5,8 @@ pub mod tables;
 pub mod zero;
 
 #[cfg(target_os = "none")]
+pub mod frames;
+#[cfg(target_os = "none")]
 pub mod heap;
 #[cfg(target_os = "none")]
 pub mod paging;

@@ -1,9 +1,9 @@
 //! What stands behind a guest's physical addresses: its nested page tables, and RAM that comes in when it is touched.
 
-use super::frames::HeapFrames;
 use crate::addr::{GuestPhys, HostPhys};
 use crate::guest::GuestMemory;
 use crate::guest::layout::MemoryRegion;
+use crate::memory::frames::HeapFrames;
 use crate::virt::NestedFault;
 use crate::virt::nested::{MapError, NestedTables};
 use core::ops::Range;

@@ -218,11 +218,11 @@ fn mappings(table: &'static Table, domain: &Domain<'static, MachineAssigner>) ->
         };
         let (mut maps, mut unmaps) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            let before = table.platform().with_iommu(|iommu| iommu.requests());
+            let before = table.platform().iommus().commands();
             let start = ticks();
             domain.map(region).map_err(|error| error.to_string())?;
             maps.push(ticks() - start);
-            requests += table.platform().with_iommu(|iommu| iommu.requests()) - before;
+            requests += table.platform().iommus().commands() - before;
             mapped += 1;
             let start = ticks();
             domain.unmap(TRY_IOVA, size).map_err(|error| error.to_string())?;

@@ -1,7 +1,6 @@
 //! Blocked DMA, told in the terms of partitions: whose device, where, what lay there.
 
 use crate::addr::Iova;
-use crate::assign::MachineAssigner;
 use crate::console;
 use crate::iommu::FaultRecord;
 use crate::memory::paging;
@@ -30,11 +29,13 @@ pub(super) struct Holding {
 pub(super) fn poll(table: &Table, holdings: &[Holding], now: u64) -> bool {
     let assigner = table.platform();
     let mut passed: Vec<FaultRecord> = Vec::new();
-    let polled = assigner.with_iommu(|iommu| iommu.poll_faults(now, &mut |fault| passed.push(fault)));
+    let polled = assigner
+        .iommus()
+        .poll_faults(now, &mut |fault| passed.push(fault));
     for fault in passed {
-        let record = describe(table, assigner, holdings, &fault);
+        let record = describe(table, holdings, &fault);
         let guest = record.guest.as_deref().unwrap_or("nobody");
-        let device = speakers(table, assigner.requester(fault.endpoint));
+        let device = speakers(table, fault.requester);
         let address = record
             .address
             .map_or_else(String::new, |at| alloc::format!(" at {at:#x}"));
@@ -45,7 +46,9 @@ pub(super) fn poll(table: &Table, holdings: &[Holding], now: u64) -> bool {
         );
         console::report(&Record::DmaFault(record));
     }
-    polled.map_err(|error| log::error!("{error}")).is_ok()
+    polled
+        .map_err(|fault| log::error!("an IOMMU is out of service: {fault}"))
+        .is_ok()
 }
 
 /// All faults of a guest's devices so far.
@@ -55,12 +58,10 @@ pub(super) fn of_guest(table: &Table, owner: Owner) -> u64 {
     let mut total = 0;
     for cohort in table.cohorts().iter() {
         if table.soiled_by(cohort.id()) == Some(owner) {
-            let endpoints = cohort
-                .requesters()
-                .iter()
-                .filter_map(|requester| assigner.endpoint(*requester));
-            total +=
-                assigner.with_iommu(|iommu| endpoints.map(|endpoint| iommu.faults_of(endpoint)).sum::<u64>());
+            let each = cohort.requesters().iter();
+            total += each
+                .map(|requester| assigner.iommus().faults_of(*requester))
+                .sum::<u64>();
         }
     }
     total
@@ -98,13 +99,8 @@ fn speakers(table: &Table, requester: Option<Requester>) -> String {
     }
 }
 
-fn describe(
-    table: &Table,
-    assigner: &MachineAssigner,
-    holdings: &[Holding],
-    fault: &FaultRecord,
-) -> DmaFault {
-    let requester = assigner.requester(fault.endpoint);
+fn describe(table: &Table, holdings: &[Holding], fault: &FaultRecord) -> DmaFault {
+    let requester = fault.requester;
     let holding = requester
         .and_then(|requester| owner(table, requester))
         .and_then(|owner| {

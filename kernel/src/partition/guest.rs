@@ -3,7 +3,6 @@
 
 use super::backend::{self, MachineBackend};
 use super::backing::Backing;
-use super::frames::HeapFrames;
 use super::prepare::Ready;
 use crate::addr::HostPhys;
 use crate::guest::devices::{AssignedFunctions, BusError};
@@ -11,6 +10,7 @@ use crate::guest::dispatch::Platform;
 use crate::guest::loader::{self, BootParameters, Entry, LoadError};
 use crate::guest::policy::direct_msrs;
 use crate::guest::{GuestEnd, GuestMemory, MemoryError};
+use crate::memory::frames::HeapFrames;
 use crate::pci::Function;
 use crate::steps;
 use crate::survey::Table;

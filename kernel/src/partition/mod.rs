@@ -15,8 +15,6 @@ mod bench;
 #[cfg(target_os = "none")]
 mod faults;
 #[cfg(target_os = "none")]
-mod frames;
-#[cfg(target_os = "none")]
 mod guest;
 #[cfg(target_os = "none")]
 mod mailbox;

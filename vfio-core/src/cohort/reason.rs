@@ -14,6 +14,13 @@ pub enum NotAssignable {
     /// No IOMMU translates for it.
     #[error("no IOMMU translates its accesses")]
     NoIommu,
+    /// Firmware has it use memory that no guest's domain maps (RMRR of VT-d, IVMD of AMD-Vi): it may go on doing so at any time,
+    /// whatever its owner thinks, and does not work without.
+    #[error(
+        "firmware reserves memory for its own use of the device (RMRR or IVMD), which a guest's domain does not map; \
+         if the firmware's setup has a switch for that use (USB legacy, remote management), turn it off"
+    )]
+    ReservedMemory,
     /// It is on the list of devices that get out ([`Quirk::DENIED`](crate::pci::quirk::Quirk::DENIED)).
     #[error("devices of its kind are known to get past what should hold them")]
     Denied,

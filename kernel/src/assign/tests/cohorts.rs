@@ -167,7 +167,7 @@ fn an_open_domain_is_mapped_and_unmapped_and_the_interrupt_window_is_not() {
     for endpoint in [0x20, ALIAS] {
         assert_eq!(fixture.reaches(endpoint, 0x5008), Some(0x50_0008));
     }
-    let sent = table.platform().with_iommu(|iommu| iommu.requests());
+    let sent = table.platform().iommus().commands();
     let window = domain.map(region(0xfee0_0000, 0x60_0000)).unwrap_err();
     assert!(
         window
@@ -175,7 +175,7 @@ fn an_open_domain_is_mapped_and_unmapped_and_the_interrupt_window_is_not() {
             .contains("interrupt region 0xfee00000 to 0xfeefffff"),
         "{window}"
     );
-    assert_eq!(table.platform().with_iommu(|iommu| iommu.requests()), sent);
+    assert_eq!(table.platform().iommus().commands(), sent);
     assert_eq!(domain.unmap_all(), Ok(0x2000));
     for endpoint in [0x20, ALIAS] {
         assert_eq!(fixture.reaches(endpoint, 0x1000), None);

@@ -3,8 +3,9 @@
 use super::super::Assigner;
 use crate::acpi::{IommuLocation, PciRange, Viot};
 use crate::addr::HostPhys;
-use crate::iommu::virtio::VirtioIommu;
+use crate::iommu::Registry;
 use crate::iommu::virtio::tests::device::Device;
+use crate::iommu::virtio::{VirtioIommu, VirtioUnit};
 use crate::pci::{ConfigAccess, Function, MmioAccess, Width, enable_acs, to_topology};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -97,7 +98,7 @@ impl MmioAccess for DeviceMemory<'_> {
     }
 }
 
-pub(crate) type TestAssigner<'m> = Assigner<&'m Machine, &'m Machine, DeviceMemory<'m>, Device>;
+pub(crate) type TestAssigner<'m> = Assigner<&'m Machine, &'m Machine, DeviceMemory<'m>, VirtioUnit<Device>>;
 
 /// The machine, and the other ends of what the assigner holds.
 pub(crate) struct Fixture {
@@ -185,9 +186,8 @@ impl Fixture {
             &self.machine,
             memory,
             self.functions(),
-            iommu,
-            viot,
-            0,
+            &self.topology(),
+            Registry::new(vec![VirtioUnit::new(iommu, viot, 0)]),
         )
     }
 

@@ -2,7 +2,6 @@
 
 use super::{Channel, InitError, MAX_MESSAGE, VirtioIommu};
 use crate::addr::Iova;
-use crate::iommu::{Storm, StormLimits};
 use alloc::collections::{BTreeMap, BTreeSet};
 use spec::virtio_iommu::{Config, Features, Tail};
 use vfio_core::domain::{IovaRange, SMALLEST};
@@ -84,7 +83,6 @@ impl<C: Channel> VirtioIommu<C> {
             next_domain: domains_range.0.wrapping_add(1),
             broken: None,
             requests: 0,
-            storm: Storm::new(StormLimits::default()),
             malformed_faults: 0,
         })
     }

@@ -21,14 +21,15 @@ mod properties;
 mod request;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unit;
 
 pub use channel::{CONFIG_BYTES, Channel, ChannelError, FAULT_BYTES, MAX_MESSAGE};
 pub use error::{Error, InitError, Misbehaviour, Request, Status};
-pub use faults::FaultSummary;
+pub use faults::EndpointFault;
 pub use pci::{PciChannel, PciChannelError};
 pub use properties::EndpointProperties;
+pub use unit::VirtioUnit;
 
-use super::Storm;
 use crate::acpi::EndpointId;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -52,7 +53,6 @@ pub struct VirtioIommu<C> {
     next_domain: u32,
     broken: Option<Misbehaviour>,
     requests: u64,
-    storm: Storm,
     malformed_faults: u64,
 }
 

@@ -6,7 +6,7 @@ mod model;
 
 use super::*;
 use crate::addr::HostPhys;
-use crate::iommu::{FaultAccess, FaultReason, FaultRecord};
+use crate::iommu::{FaultAccess, FaultReason};
 use device::{Device, Habit, event, msi_region, property};
 use proptest::prelude::*;
 use spec::virtio_iommu::{Features, request_type, status};

@@ -1,8 +1,8 @@
-//! Frames for nested page tables: pages of the heap, whose physical address is their address.
+//! Frames for tables that hardware walks (nested paging, IOMMUs): pages of the heap, whose physical address is their address.
 #![expect(unsafe_code, reason = "page tables are raw memory that hardware walks")]
 
+use super::tables::FrameSource;
 use crate::addr::HostPhys;
-use crate::memory::tables::FrameSource;
 use alloc::alloc::{Layout, alloc_zeroed, dealloc};
 
 const LAYOUT: Layout = match Layout::from_size_align(4096, 4096) {
@@ -12,7 +12,7 @@ const LAYOUT: Layout = match Layout::from_size_align(4096, 4096) {
 
 /// The heap as a source of frames.
 #[derive(Debug)]
-pub(super) struct HeapFrames;
+pub struct HeapFrames;
 
 impl FrameSource for HeapFrames {
     fn allocate(&mut self) -> Option<HostPhys> {

@@ -1,0 +1,73 @@
+//! Which units the machine has, and bringing each one up so that it denies everything.
+#![expect(unsafe_code, reason = "lets a driver loose on the hardware of a unit")]
+
+use super::AnyUnit;
+use super::virtio::{InitError, PciChannel, PciChannelError, VirtioIommu, VirtioUnit};
+use crate::acpi::{IommuLocation, Viot};
+use crate::cpu::clock::Tsc;
+use crate::discovery::Machine;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use vfio_core::pci::{Bdf, Topology};
+
+/// Why a unit does not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is none.
+    #[error(
+        "the machine has no IOMMU that Cohort can drive (ACPI has no DMAR and no IVRS, and no VIOT that names a virtio-iommu); \
+         in QEMU give it one (iommu = \"virtio\", \"vtd\" or \"amdvi\" under [machine]), or take the devices out of the configuration"
+    )]
+    NoIommu,
+    /// VIOT names a function that is not there.
+    #[error("VIOT names {0} as the virtio-iommu, but no such function exists")]
+    Absent(Bdf),
+    /// The driver cannot reach it.
+    #[error("the virtio-iommu cannot be reached: {0}")]
+    Channel(#[from] PciChannelError),
+    /// It does not come up.
+    #[error(transparent)]
+    Virtio(#[from] InitError),
+    /// The machine has units of a kind that there is no driver for.
+    #[error("ACPI has {0}, for whose units Cohort has no driver yet; boot the machine without them")]
+    NoDriver(&'static str),
+}
+
+/// All units of the machine, each of which denies everything when this returns.
+///
+/// # Errors
+/// [`StartError`]. No device can reach memory then either: bus mastering is off everywhere.
+pub fn units(machine: &Machine, topology: &Topology) -> Result<Vec<AnyUnit>, StartError> {
+    let mut units = Vec::new();
+    if machine.acpi.dmar.is_some() {
+        return Err(StartError::NoDriver("DMAR (VT-d)"));
+    }
+    if machine.acpi.ivrs.is_some() {
+        return Err(StartError::NoDriver("IVRS (AMD-Vi)"));
+    }
+    if let Some(viot) = &machine.acpi.viot {
+        virtio(machine, viot, &mut units)?;
+    }
+    let _ = topology;
+    if units.is_empty() {
+        return Err(StartError::NoIommu);
+    }
+    Ok(units)
+}
+
+/// Every virtio-iommu that is a PCI function.
+fn virtio(machine: &Machine, viot: &Viot, units: &mut Vec<AnyUnit>) -> Result<(), StartError> {
+    for (index, location) in viot.iommus.iter().enumerate() {
+        let IommuLocation::Pci(bdf) = *location else {
+            log::warn!("{location:?}: Cohort drives virtio-iommus that are PCI functions only");
+            continue;
+        };
+        let function = machine.function(bdf).ok_or(StartError::Absent(bdf))?;
+        // SAFETY: discovery found the function and mapped its BARs uncached; the heap is mapped one to one; the judge has
+        // taken it from what can be assigned, so nobody else drives it.
+        let channel = unsafe { PciChannel::new(&machine.ecam, function, Tsc) }?;
+        let iommu = VirtioIommu::init(channel)?;
+        units.push(Box::new(VirtioUnit::new(iommu, viot.clone(), index)));
+    }
+    Ok(())
+}
