@@ -139,6 +139,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn with_plan(target: Target, mode: Mode) -> anyhow::Result<bool> {
     let source = match target.config.as_deref() {
+        None if matches!(target.iommu, Some(Iommu::Amdvi)) => Source::demo_amdvi(),
         None => Source::demo(),
         Some(name) if name == Path::new(config::LINUX_IMAGE) => Source::linux(),
         Some(path) => Source::read(path)?,

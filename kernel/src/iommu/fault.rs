@@ -35,6 +35,8 @@ pub enum FaultReason {
     NoDomain,
     /// Nothing is mapped there, or the mapping forbids the access.
     NoMapping,
+    /// It was a message, and no interrupt of the device is routed by it.
+    Interrupt,
     /// The unit does not say.
     Unknown,
 }
@@ -54,6 +56,7 @@ impl fmt::Display for FaultReason {
         f.write_str(match self {
             Self::NoDomain => "the device is in no domain",
             Self::NoMapping => "no mapping allows it",
+            Self::Interrupt => "no interrupt is routed by it",
             Self::Unknown => "no reason given",
         })
     }

@@ -1,8 +1,8 @@
 //! Which units the machine has, and bringing each one up so that it denies everything.
 #![expect(unsafe_code, reason = "lets a driver loose on the hardware of a unit")]
 
-use super::AnyUnit;
 use super::virtio::{InitError, PciChannel, PciChannelError, VirtioIommu, VirtioUnit};
+use super::{AnyUnit, amdvi};
 use crate::acpi::{IommuLocation, Viot};
 use crate::cpu::clock::Tsc;
 use crate::discovery::Machine;
@@ -28,6 +28,9 @@ pub enum StartError {
     /// It does not come up.
     #[error(transparent)]
     Virtio(#[from] InitError),
+    /// An AMD-Vi unit does not come up.
+    #[error(transparent)]
+    Amdvi(#[from] amdvi::InitError),
     /// The machine has units of a kind that there is no driver for.
     #[error("ACPI has {0}, for whose units Cohort has no driver yet; boot the machine without them")]
     NoDriver(&'static str),
@@ -42,13 +45,12 @@ pub fn units(machine: &Machine, topology: &Topology) -> Result<Vec<AnyUnit>, Sta
     if machine.acpi.dmar.is_some() {
         return Err(StartError::NoDriver("DMAR (VT-d)"));
     }
-    if machine.acpi.ivrs.is_some() {
-        return Err(StartError::NoDriver("IVRS (AMD-Vi)"));
+    if let Some(ivrs) = &machine.acpi.ivrs {
+        amdvi::units(machine, ivrs, topology, &mut units)?;
     }
     if let Some(viot) = &machine.acpi.viot {
         virtio(machine, viot, &mut units)?;
     }
-    let _ = topology;
     if units.is_empty() {
         return Err(StartError::NoIommu);
     }

@@ -2,7 +2,7 @@
 
 use crate::addr::Iova;
 use crate::console;
-use crate::iommu::FaultRecord;
+use crate::iommu::{FaultReason, FaultRecord};
 use crate::memory::paging;
 use crate::survey::Table;
 use alloc::string::{String, ToString};
@@ -113,7 +113,10 @@ fn describe(table: &Table, holdings: &[Holding], fault: &FaultRecord) -> DmaFaul
         device: requester.and_then(|requester| devices(table, requester).next()),
         address: fault.address.map(|address| address.0),
         access: fault.access.to_string(),
-        what: what(holding, holdings, fault.address),
+        what: match fault.reason {
+            FaultReason::Interrupt => String::from("a message by which no interrupt of the device is routed"),
+            _ => what(holding, holdings, fault.address),
+        },
     }
 }
 

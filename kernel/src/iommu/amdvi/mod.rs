@@ -21,8 +21,11 @@ mod hardware;
 mod init;
 mod interrupts;
 mod log;
+#[cfg(target_os = "none")]
+mod machine;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unit;
 
 pub use error::{Error, InitError, Misbehaviour};
 pub use events::{Attempt, Blocked, Event};
@@ -30,6 +33,9 @@ pub use firmware::{Claimed, Firmware};
 pub use hardware::Hardware;
 pub use init::Capability;
 pub use log::Read;
+#[cfg(target_os = "none")]
+pub use machine::{MachineUnit, units};
+pub use unit::AmdViUnit;
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;

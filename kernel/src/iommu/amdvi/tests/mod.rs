@@ -2,6 +2,7 @@
 
 mod isolation;
 mod misbehaviour;
+mod registry;
 mod takeover;
 pub(crate) mod unit;
 
