@@ -30,12 +30,21 @@ pub struct Options {
     pub timeout: Duration,
 }
 
+impl Options {
+    /// Options with the time that a run of that kind is usually given: with `icount` all CPUs share one thread.
+    #[must_use]
+    pub const fn new(icount: bool) -> Self {
+        let seconds = if icount { 900 } else { 180 };
+        Self {
+            icount,
+            timeout: Duration::from_secs(seconds),
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            icount: false,
-            timeout: Duration::from_secs(180),
-        }
+        Self::new(false)
     }
 }
 

@@ -53,17 +53,20 @@ mod bare {
         steps::done("SVM");
         let machine = Machine::find(boot)?;
         steps::done("discovery");
-        let up = start::other_cpus(&machine.acpi)?;
-        steps::done("other CPUs");
+        let others = start::cpus(&machine.acpi);
         let survey = survey::take(machine, &bundle.config)?;
-        steps::done("report of devices and cohorts");
+        steps::done("IOMMU, cohorts");
+        start::clocks();
+        steps::done("clocks");
+        let up = start::other_cpus(&others)?;
+        steps::done("other CPUs");
         let Some(features) = features else {
-            return Ok(survey::end());
+            return Ok(survey.end(&bundle.config));
         };
-        let ready = partition::prepare(&bundle, &up, start::free_memory(boot), &survey)?;
+        let ready = partition::prepare(&bundle, &up, start::free_memory(boot), survey)?;
         steps::done("plans");
         match bundle.config.mode {
-            Mode::Sets | Mode::Check => Ok(survey::end()),
+            Mode::Sets | Mode::Check => Ok(ready.survey.end(&bundle.config)),
             Mode::Run => partition::run(ready, features, entry_ticks),
             Mode::Bench => partition::bench(ready, features, entry_ticks),
         }

@@ -37,7 +37,7 @@ pub enum Refused {
     Configuration,
 }
 
-/// Page tables, descriptor tables, local APIC and time, on the boot CPU.
+/// Page tables, descriptor tables and local APIC on the boot CPU; its clocks begin to be measured.
 ///
 /// # Errors
 /// No memory for tables.
@@ -46,12 +46,15 @@ pub fn this_cpu(boot: &BootInfo) -> Result<(), Refused> {
     steps::done("page tables");
     cpu::init_this(0)?;
     steps::done("descriptor tables, stacks");
-    if !cpu::clock::calibrate() {
+    cpu::clock::begin();
+    Ok(())
+}
+
+/// Ends the measurement of the clocks. From here on time is exact.
+pub fn clocks() {
+    if !cpu::clock::settle() {
         log::warn!("the PIT does not answer; waits may be longer than they need be");
     }
-    lapic::calibrate_timer();
-    steps::done("clock");
-    Ok(())
 }
 
 /// The bundle, wherever the boot loader put it.
@@ -72,16 +75,21 @@ pub fn bundle(boot: &BootInfo) -> Result<Bundle<'static>, Refused> {
     Ok(Bundle::parse_with(bytes, crate::checksum::crc32c)?)
 }
 
-/// Starts the other CPUs. Says of each CPU, in the order of the MADT with the boot CPU first, whether it runs.
+/// The APIC ids of the other CPUs that can be used, in the order of the MADT.
+#[must_use]
+pub fn cpus(acpi: &Platform) -> Vec<u8> {
+    let mine = u32::from(lapic::id());
+    let usable = acpi.cpus.iter().filter(|cpu| cpu.enabled && cpu.apic_id != mine);
+    usable.filter_map(|cpu| u8::try_from(cpu.apic_id).ok()).collect()
+}
+
+/// Starts the CPUs with the APIC ids `others`. Says of each CPU, with the boot CPU first, whether it runs.
 ///
 /// # Errors
 /// No memory for stacks.
-pub fn other_cpus(acpi: &Platform) -> Result<Vec<bool>, Refused> {
-    let mine = u32::from(lapic::id());
-    let usable = acpi.cpus.iter().filter(|cpu| cpu.enabled && cpu.apic_id != mine);
-    let others: Vec<u8> = usable.filter_map(|cpu| u8::try_from(cpu.apic_id).ok()).collect();
+pub fn other_cpus(others: &[u8]) -> Result<Vec<bool>, Refused> {
     let mut up = alloc::vec![true];
-    up.extend(cpu::smp::start(&others)?);
+    up.extend(cpu::smp::start(others)?);
     for (index, _) in up.iter().enumerate().filter(|(_, up)| !**up) {
         log::warn!("CPU {index} does not start; no guest can have it");
     }

@@ -4,9 +4,9 @@ use crate::assign::{MachineAssigner, cohorts, take_over};
 use crate::console;
 use crate::discovery::Machine;
 use crate::partition::plan::Owners;
+use crate::pci::Function;
 use crate::report;
 use crate::start::Refused;
-use crate::steps;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -19,72 +19,100 @@ use vfio_core::pci::NotAssignable;
 /// The machine's cohorts; lives as long as the hypervisor does.
 pub type Table = CohortTable<MachineAssigner>;
 
-/// Puts every device into quarantine and reports devices and cohorts. Without an IOMMU there is no table: guests
-/// without devices can run all the same.
-///
-/// # Errors
-/// The machine contradicts itself, or it has no usable IOMMU while the configuration assigns devices.
-pub fn take(mut machine: Machine, config: &Config) -> Result<Option<&'static Table>, Refused> {
-    let needed = config.guests.iter().find(|guest| !guest.devices.is_empty());
-    let owners = Owners::new(config);
-    let owner = |cohorts: &Cohorts, id| cohorts.get(id).and_then(|cohort| owners.of(cohort.members()));
-    if machine.acpi.has_iommu() || needed.is_some() {
-        match take_over(machine, &config.split_unsafe) {
-            Ok(table) => {
-                steps::done("IOMMU, cohorts");
-                let table: &'static Table = Box::leak(Box::new(table));
-                let (cohorts, functions) = (table.cohorts(), table.platform().functions());
-                warn_of_cuts(cohorts);
+/// What was found. The report of it goes over a serial port, so it is kept until guests are on their way.
+pub struct Survey {
+    known: Known,
+}
+
+enum Known {
+    /// Behind an IOMMU, in quarantine until opened.
+    Table(&'static Table),
+    /// Without an IOMMU nothing is opened: guests without devices can run all the same.
+    Listed(Vec<Function>, Cohorts),
+}
+
+impl Survey {
+    /// The cohorts that can be opened.
+    #[must_use]
+    pub const fn table(&self) -> Option<&'static Table> {
+        match self.known {
+            Known::Table(table) => Some(table),
+            Known::Listed(..) => None,
+        }
+    }
+
+    /// Reports every device and cohort, and how each cohort stands now.
+    pub fn report(&self, config: &Config) {
+        let owners = Owners::new(config);
+        let records = match &self.known {
+            Known::Table(table) => {
+                let cohorts = table.cohorts();
+                let owner = |id| cohorts.get(id).and_then(|cohort| owners.of(cohort.members()));
                 let state = |id| {
                     table
                         .state(id)
                         .map_or_else(String::new, |state| state.to_string())
                 };
-                let records = report::machine(functions, cohorts, |id| owner(cohorts, id), state);
-                records.iter().for_each(console::report);
-                return Ok(Some(table));
+                report::machine(table.platform().functions(), cohorts, owner, state)
             }
+            Known::Listed(functions, cohorts) => {
+                report::machine(functions, cohorts, |_| None, |_| String::from("no IOMMU"))
+            }
+        };
+        records.iter().for_each(console::report);
+    }
+
+    /// Ends a look at the machine that found nothing to refuse.
+    #[must_use]
+    pub fn end(&self, config: &Config) -> bool {
+        self.report(config);
+        summary(true, Vec::new());
+        true
+    }
+}
+
+/// Puts every device into quarantine.
+///
+/// # Errors
+/// The machine contradicts itself, or it has no usable IOMMU while the configuration assigns devices.
+pub fn take(mut machine: Machine, config: &Config) -> Result<Survey, Refused> {
+    let needed = config.guests.iter().find(|guest| !guest.devices.is_empty());
+    let known = if machine.acpi.has_iommu() || needed.is_some() {
+        match take_over(machine, &config.split_unsafe) {
+            Ok(table) => Known::Table(Box::leak(Box::new(table))),
             Err(error) => {
                 log::error!("{error}");
                 let guest = needed.map(|guest| guest.name.clone());
-                say(&Refusal {
-                    guest,
-                    device: None,
-                    missing: Vec::new(),
-                    text: error.to_string(),
-                });
+                say(&refused(guest, error.to_string()));
                 return Err(Refused::Configuration);
             }
         }
+    } else {
+        let endpoints = machine.functions.iter_mut();
+        for function in endpoints.filter(|function| function.kind.is_endpoint()) {
+            function.not_assignable.get_or_insert(NotAssignable::NoIommu);
+        }
+        let topology = machine.topology()?;
+        let cohorts = cohorts(&topology, &config.split_unsafe).map_err(|error| {
+            say(&refused(None, error.to_string()));
+            Refused::Configuration
+        })?;
+        Known::Listed(machine.functions, cohorts)
+    };
+    warn_of_cuts(match &known {
+        Known::Table(table) => table.cohorts(),
+        Known::Listed(_, cohorts) => cohorts,
+    });
+    Ok(Survey { known })
+}
+
+const fn refused(guest: Option<String>, text: String) -> Refusal {
+    Refusal {
+        guest,
+        device: None,
+        missing: Vec::new(),
+        text,
     }
-    for function in machine
-        .functions
-        .iter_mut()
-        .filter(|function| function.kind.is_endpoint())
-    {
-        function.not_assignable.get_or_insert(NotAssignable::NoIommu);
-    }
-    let topology = machine.topology()?;
-    let cohorts = cohorts(&topology, &config.split_unsafe).map_err(|error| {
-        let text = error.to_string();
-        say(&Refusal {
-            guest: None,
-            device: None,
-            missing: Vec::new(),
-            text,
-        });
-        Refused::Configuration
-    })?;
-    warn_of_cuts(&cohorts);
-    for record in report::machine(
-        &machine.functions,
-        &cohorts,
-        |_| None,
-        |_| String::from("no IOMMU"),
-    ) {
-        console::report(&record);
-    }
-    Ok(None)
 }
 
 /// Says what `split-unsafe` overrides, in every run.
@@ -104,13 +132,6 @@ pub fn say(refusal: &Refusal) {
     console::report(&Record::Refusal(refusal.clone()));
 }
 
-/// Ends a look at the machine that found nothing to refuse.
-#[must_use]
-pub fn end() -> bool {
-    summary(true, Vec::new());
-    true
-}
-
 fn summary(success: bool, failures: Vec<String>) {
     let resident_bytes = crate::memory::resident_bytes();
     console::report(&Record::Summary(Summary {
@@ -126,12 +147,7 @@ pub fn refuse(refused: &Refused) {
     log::error!("{refused}");
     if !matches!(refused, Refused::Configuration) {
         let text = refused.to_string();
-        console::report(&Record::Refusal(Refusal {
-            guest: None,
-            device: None,
-            missing: Vec::new(),
-            text,
-        }));
+        console::report(&Record::Refusal(self::refused(None, text)));
     }
     summary(false, alloc::vec![refused.to_string()]);
 }

@@ -84,6 +84,28 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, U: Unit> Assigner<C, K, M, U> {
         Ok(())
     }
 
+    /// Turns MSI-X off.
+    pub fn silence_msix(&self, function: &Function) {
+        if let Some(found) = &function.msix {
+            let registers = Registers::new(&self.config, function.bdf);
+            let control = registers.u16(found.offset + msix::CONTROL);
+            registers.set_u16(found.offset + msix::CONTROL, control & !msix::ENABLE);
+        }
+    }
+
+    /// Has MSI-X on, with every entry masked where it was not.
+    ///
+    /// # Errors
+    /// The function has no MSI-X, or does not obey.
+    pub fn start_msix(&self, function: &Function) -> Result<(), Fault> {
+        let found = function.msix.as_ref().ok_or(Fault::Unknown)?;
+        let control = Registers::new(&self.config, function.bdf).u16(found.offset + msix::CONTROL);
+        if control != u16::MAX && control & (msix::ENABLE | msix::FUNCTION_MASK) == msix::ENABLE {
+            return Ok(());
+        }
+        self.prepare_msix(function)
+    }
+
     /// Turns MSI-X on with every entry masked.
     pub(super) fn prepare_msix(&self, function: &Function) -> Result<(), Fault> {
         let Some(found) = &function.msix else {

@@ -28,4 +28,14 @@ impl<C: ConfigAccess, K: Clock, M: MmioAccess, U: Unit> Assigner<C, K, M, U> {
         }
         Ok(change.lost_state)
     }
+
+    /// The power state that `function` is in.
+    ///
+    /// # Errors
+    /// It is in other hands, or does not answer.
+    pub fn power_state(&self, function: Bdf) -> Result<PowerState, Fault> {
+        let host = self.host();
+        let found = self.table.with(function, |function| function.power_state(&host));
+        logged(found.and_then(|state| Ok(state?)))
+    }
 }

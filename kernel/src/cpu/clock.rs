@@ -1,22 +1,23 @@
-//! Time: the time-stamp counter, calibrated once against the PIT.
-#![expect(unsafe_code, reason = "reads the time-stamp counter and programs the PIT")]
+//! Time: the time-stamp counter, measured once against the PIT while the machine boots.
+#![expect(unsafe_code, reason = "reads the time-stamp counter")]
 
+use super::{lapic, pit};
 use crate::calibration::{Span, measure};
 use core::sync::atomic::{AtomicU64, Ordering};
-use x86_64::instructions::port::Port;
+use spin::Mutex;
 
-/// Frequency of the PIT in Hz (Intel 8254).
-const PIT_HZ: u64 = 1_193_182;
-/// How long the calibration takes, in PIT ticks: 2 ms. Reading the port costs about a microsecond, so that the result is
-/// good to a thousandth, and too long rather than too short.
-const PIT_TICKS: u16 = 2_386;
-/// Reads of the PIT's gate before it is given up.
-const GATE_POLLS: u32 = 50_000_000;
-/// What is assumed of a machine without a PIT: a fast CPU makes waits longer, never shorter.
+/// The least that is measured, in PIT ticks: 1 ms. Reading it costs about a microsecond, so that the result is good to
+/// two thousandths, and too long rather than too short.
+const LEAST: u16 = 1_193;
+/// Reads of the PIT before it is given up.
+const POLLS: u32 = 10_000_000;
+/// What is assumed before [`settle`] and without a PIT: a fast CPU makes waits longer, never shorter.
 const FALLBACK_KHZ: u64 = 5_000_000;
 
 static WAITED: AtomicU64 = AtomicU64::new(0);
 static KHZ: AtomicU64 = AtomicU64::new(FALLBACK_KHZ);
+/// Readings before and after the start of a measurement that is under way.
+static BEGUN: Mutex<Option<(u64, u64)>> = Mutex::new(None);
 
 /// Time-stamp counter now.
 #[must_use]
@@ -64,46 +65,59 @@ pub fn untimed_delay(us: u64) {
     }
 }
 
-/// Measures the counter over 2 ms of PIT channel 2, again where this CPU was held up. Returns whether the PIT answered.
-pub fn calibrate() -> bool {
-    let khz = waiting(|| measure(|| Some((pit()?, ()))))
-        .map(|(span, ())| u128::from(span.most()) * u128::from(PIT_HZ) / u128::from(PIT_TICKS) / 1000);
-    match khz.map(u64::try_from) {
-        Some(Ok(khz)) if khz > 0 => {
-            KHZ.store(khz, Ordering::Relaxed);
-            true
-        }
-        _ => false,
-    }
+/// Begins to measure the counter and this CPU's timer; [`settle`] ends it. Until then waits are too long.
+pub fn begin() {
+    *BEGUN.lock() = Some(start());
 }
 
-/// [`PIT_TICKS`] of the PIT by the counter; `None` where it does not answer.
-fn pit() -> Option<Span> {
-    let mut control = Port::<u8>::new(0x43);
-    let mut channel = Port::<u8>::new(0x42);
-    let mut gate = Port::<u8>::new(0x61);
-    // SAFETY: channel 2 drives the speaker only, which stays off (bit 1); mode 0, low byte then high byte.
-    let start = unsafe {
-        let off = gate.read() & !3;
-        gate.write(off);
-        control.write(0xb0);
-        channel.write(PIT_TICKS as u8);
-        channel.write((PIT_TICKS >> 8) as u8);
+/// Ends the measurement that [`begin`] began, at least 1 ms after it, and measures again where this CPU was held up at an end.
+/// Returns whether the PIT answered.
+pub fn settle() -> bool {
+    let mut begun = BEGUN.lock().take();
+    let measured = waiting(|| measure(|| sample(begun.take().unwrap_or_else(start))));
+    let found = measured.and_then(|(span, (pit, timer))| {
+        let khz = u128::from(span.most()) * u128::from(pit::HZ) / u128::from(pit) / 1000;
+        let khz = u64::try_from(khz).ok().filter(|khz| *khz > 0)?;
+        Some((khz, span, timer))
+    });
+    let (khz, span, timer) = found.unwrap_or_else(|| {
+        let (span, timer) = waiting(without_pit);
+        (FALLBACK_KHZ, span, timer)
+    });
+    KHZ.store(khz, Ordering::Relaxed);
+    lapic::stop_timer();
+    lapic::set_timer_rate(u128::from(timer) * u128::from(khz) * 10 / u128::from(span.most().max(1)));
+    found.is_some()
+}
+
+/// Starts both counters at once, and says between which readings.
+fn start() -> (u64, u64) {
+    let gate = pit::stop();
+    let before = ticks();
+    pit::start(gate);
+    lapic::start_counting();
+    (before, ticks())
+}
+
+/// How long the counters have run from `start`, with what they say; `None` without a PIT, or too late for it.
+fn sample(start: (u64, u64)) -> Option<(Span, (u16, u32))> {
+    for _ in 0..POLLS {
         let before = ticks();
-        gate.write(off | 1);
-        (before, ticks())
-    };
-    let mut before = start.1;
-    for _ in 0..GATE_POLLS {
-        // SAFETY: reads the gate's output, bit 5.
-        let done = unsafe { gate.read() } & 0x20 != 0;
-        let now = ticks();
-        if done {
-            return Some(Span::new(start, (before, now)));
+        let pit = pit::elapsed()?;
+        let timer = lapic::counted();
+        if pit >= LEAST {
+            return Some((Span::new(start, (before, ticks())), (pit, timer)));
         }
-        before = now;
     }
     None
+}
+
+/// This CPU's timer against the counter alone.
+fn without_pit() -> (Span, u32) {
+    let start = start();
+    untimed_delay(1000);
+    let (before, timer) = (ticks(), lapic::counted());
+    (Span::new(start, (before, ticks())), timer)
 }
 
 /// The time-stamp counter as a clock.

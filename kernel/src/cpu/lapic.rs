@@ -2,7 +2,6 @@
 #![expect(unsafe_code, reason = "memory-mapped registers")]
 
 use super::{CpuIndex, MAX_CPUS, clock};
-use crate::calibration::{Span, measure};
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use spec::lapic::register::{
     EOI, ICR_HIGH, ICR_LOW, ID, LVT_ERROR, LVT_LINT0, LVT_LINT1, LVT_TIMER, SPURIOUS, TIMER_CURRENT,
@@ -26,8 +25,8 @@ const IPI_POLLS: u32 = 1_000_000;
 /// APIC id to CPU index plus one; 0 for ids that no CPU claimed.
 static BY_ID: [AtomicU8; 256] = [const { AtomicU8::new(0) }; 256];
 static ID_OF: [AtomicU8; MAX_CPUS] = [const { AtomicU8::new(0) }; MAX_CPUS];
-/// Timer ticks in 10 ms.
-static TIMER_RATE: AtomicU32 = AtomicU32::new(0);
+/// Timer ticks in 10 ms. Before it is measured a fast one, 1 GHz, is assumed: naps are then longer, never shorter.
+static TIMER_RATE: AtomicU32 = AtomicU32::new(10_000_000);
 
 fn read(offset: u16) -> u32 {
     // SAFETY: every CPU's local APIC is at its reset address, mapped uncached; registers are 32 bits, 16 bytes apart.
@@ -112,24 +111,23 @@ pub(super) fn startup(to: u8, page: u8) -> bool {
     )
 }
 
-/// Measures the timer against the time-stamp counter over 1 ms, or what it has become when somebody interrupts; again where
-/// it is not known when the timer was read.
-pub fn calibrate_timer() {
+/// Lets the timer count down from its highest count, without an interrupt at the end.
+pub(super) fn start_counting() {
     write(LVT_TIMER, LVT_MASKED | u32::from(TIMER_VECTOR));
-    let measured = measure(|| {
-        let before = clock::ticks();
-        write(TIMER_INITIAL, u32::MAX);
-        let start = (before, clock::ticks());
-        clock::delay(1000);
-        let before = clock::ticks();
-        let count = u32::MAX - read(TIMER_CURRENT);
-        Some((Span::new(start, (before, clock::ticks())), count))
-    });
-    if let Some((span, count)) = measured {
-        let per_10ms = u128::from(count) * u128::from(clock::khz()) * 10 / u128::from(span.most().max(1));
-        TIMER_RATE.store(u32::try_from(per_10ms).unwrap_or(u32::MAX), Ordering::Relaxed);
-    }
-    write(TIMER_INITIAL, 0);
+    write(TIMER_INITIAL, u32::MAX);
+}
+
+/// How far it has counted.
+pub(super) fn counted() -> u32 {
+    u32::MAX - read(TIMER_CURRENT)
+}
+
+/// Makes `per_10ms` the timer's ticks in 10 ms.
+pub(super) fn set_timer_rate(per_10ms: u128) {
+    TIMER_RATE.store(
+        u32::try_from(per_10ms).unwrap_or(u32::MAX).max(1),
+        Ordering::Relaxed,
+    );
 }
 
 /// Has [`TIMER_VECTOR`] come once, `ticks` of the time-stamp counter from now (at most about 4 s ahead).

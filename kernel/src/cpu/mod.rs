@@ -8,6 +8,7 @@ mod descriptors;
 pub mod interrupts;
 pub mod lapic;
 mod panic;
+mod pit;
 pub mod smp;
 
 /// Most CPUs that are used; the others stay off.
@@ -25,4 +26,13 @@ pub fn init_this(index: CpuIndex) -> Result<(), crate::memory::paging::PagingErr
     lapic::enable();
     lapic::claim(index);
     Ok(())
+}
+
+/// Halts the running CPU until its timer, `microseconds` from now, or anything else wakes it. Whatever runs CPUs in turn, as QEMU
+/// may, then goes on to the next.
+pub fn nap(microseconds: u64) {
+    lapic::arm_timer(clock::micros(microseconds));
+    interrupts::wait();
+    let this = lapic::this();
+    while interrupts::take(this).is_some() {}
 }

@@ -1,7 +1,7 @@
 //! Starts the other CPUs: INIT, STARTUP, a trampoline below 1 MiB, then Rust on a stack of their own.
 #![expect(unsafe_code, reason = "code that runs before paging, and its mailbox")]
 
-use super::{CpuIndex, MAX_CPUS, clock, interrupts, lapic};
+use super::{CpuIndex, MAX_CPUS, clock, lapic};
 use crate::memory::{paging, stack};
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -147,7 +147,7 @@ fn init_us() -> u64 {
 fn start_one(apic: u8, index: CpuIndex) -> bool {
     let came = |ms: u64| {
         (0..ms * 100).any(|_| {
-            nap(10);
+            clock::waiting(|| super::nap(10));
             STARTED.load(Ordering::Acquire) as usize == index
         })
     };
@@ -157,15 +157,6 @@ fn start_one(apic: u8, index: CpuIndex) -> bool {
     }
     lapic::startup(apic, (PAGE >> 12) as u8);
     came(START_MS)
-}
-
-/// Waits about `us` microseconds with the CPU halted, which lets whatever runs the CPUs in turn go on to the next.
-fn nap(us: u64) {
-    clock::waiting(|| {
-        lapic::arm_timer(clock::micros(us));
-        interrupts::wait();
-        while interrupts::take(0).is_some() {}
-    });
 }
 
 /// First Rust on another CPU.

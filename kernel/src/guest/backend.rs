@@ -7,6 +7,7 @@ use crate::pci::ConfigAccess;
 use vfio_core::Fault;
 use vfio_core::pci::Bdf;
 use vfio_core::pci::device::PowerState;
+use vfio_core::pci::irq::IrqKind;
 
 /// An interrupt could not be routed: no host vector is left, or the function is not the guest's any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +39,10 @@ pub struct Source {
 /// and nobody else does.
 pub trait DeviceBackend {
     /// Configuration space of the host.
-    fn config(&self) -> &dyn ConfigAccess;
+    fn config(&self) -> &(dyn ConfigAccess + 'static);
+
+    /// Lets time pass.
+    fn wait(&self, nanoseconds: u64);
 
     /// Reads `bytes` (1, 2, 4 or 8) of a register at `at`, aligned.
     fn mmio_read(&mut self, at: HostPhys, bytes: u8) -> u64;
@@ -46,8 +50,11 @@ pub trait DeviceBackend {
     /// Writes the low `bytes` (1, 2, 4 or 8) of `value` to a register at `at`, aligned.
     fn mmio_write(&mut self, at: HostPhys, bytes: u8, value: u64);
 
-    /// Turns a kind of interrupt of `function` on or off as a whole. What is not routed stays masked.
-    fn enable(&mut self, function: Bdf, kind: Messages, on: bool);
+    /// Turns a kind of interrupt of `function` on or off as a whole; the others are off meanwhile. What is not routed is masked.
+    ///
+    /// # Errors
+    /// It cannot be turned on. Turning off does not fail.
+    fn enable(&mut self, function: Bdf, kind: IrqKind, on: bool) -> Result<(), Fault>;
 
     /// Delivers `source` of `function` as `route` says, and unmasks it. Replaces a former route.
     ///
@@ -78,9 +85,9 @@ pub trait DeviceBackend {
     /// It does not go there.
     fn set_power_state(&mut self, function: Bdf, state: PowerState) -> Result<bool, Fault>;
 
-    /// Makes interrupts of `function` ready to be routed again, all masked, after a reset that nobody announced.
+    /// The power state that `function` is in.
     ///
     /// # Errors
-    /// It does not obey.
-    fn restore(&mut self, function: Bdf) -> Result<(), Fault>;
+    /// It does not answer.
+    fn power_state(&mut self, function: Bdf) -> Result<PowerState, Fault>;
 }

@@ -1,24 +1,19 @@
 //! What a guest of this hypervisor is offered of a function's configuration space; the rules are
 //! [`vfio_core::pci::vconfig`]'s.
 //!
-//! Offered: power states, where the function has them, and function level reset, where the function has one that works. Not offered:
-//! INTx, which nobody routes, so the pin reads zero; vital product data; BARs that move.
+//! Offered: power states, where the function has them; function level reset, where the function has one that works; vital product data,
+//! to be read; MSI with one vector, and MSI-X. Not offered: INTx, which nobody routes, so the pin reads zero; BARs that move.
 
 use crate::pci::{ConfigAccess, Function};
 use vfio_core::pci::ResetMethods;
-use vfio_core::pci::spec::capability;
-use vfio_core::pci::vconfig::{BarPolicy, Offer, Options, VirtualBar, VirtualConfig};
+use vfio_core::pci::assigned::OpenFunction;
+use vfio_core::pci::vconfig::{BarPolicy, Offer, Options, VirtualBar};
 
-/// Hidden although there are rules for them: nobody carries out accesses to vital product data.
-const HIDDEN: &[u8] = &[capability::VPD];
 /// The first byte says that the number was assigned locally (IEEE 802, section 8.2).
 const LOCAL_SERIAL: u64 = 0x02 << 56;
 
-/// MSI vectors of a function: one, where there is no MSI-X. With both the hardware would have to be switched from one to the other,
-/// and a device with MSI-X is driven by it.
-const fn msi_vectors(function: &Function) -> u8 {
-    if function.msix.is_some() { 0 } else { 1 }
-}
+/// MSI vectors of a function: host vectors are not given in aligned blocks.
+const MSI_VECTORS: u8 = 1;
 
 /// What the hypervisor does for a guest with this function. A reset that is known to hang is not in `resets`, and the capability does
 /// not show it then.
@@ -31,28 +26,28 @@ const fn offer(function: &Function) -> Offer {
     }
 }
 
-/// Builds the space of `function` at `devfn` of the guest's bus, whose hardware is read through `config` and not changed.
+/// Builds what a guest sees of `function` at `devfn` of the guest's bus, whose hardware is read through `config` and not changed.
 /// `multi_function` where the guest's slot has more functions.
 #[must_use]
-pub fn config_space(
+pub fn open_function(
     config: &dyn ConfigAccess,
     function: &Function,
     bars: &[VirtualBar],
     devfn: u8,
     multi_function: bool,
-) -> VirtualConfig {
+) -> OpenFunction {
     let options = Options {
         offer: offer(function),
         multi_function,
         virtual_function: false,
         bars,
         policy: BarPolicy::Fixed,
-        hide: HIDDEN,
+        hide: &[],
         hide_extended: &[],
         serial: Some(LOCAL_SERIAL | u64::from(devfn)),
-        msi_vectors: msi_vectors(function),
+        msi_vectors: MSI_VECTORS,
     };
-    VirtualConfig::new(config, function, &options)
+    OpenFunction::new(config, function, &options, true)
 }
 
 #[cfg(test)]

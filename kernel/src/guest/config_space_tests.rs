@@ -7,7 +7,7 @@ use crate::pci::{MsiX, TableLocation, Width};
 use proptest::prelude::*;
 use vfio_core::pci::config::{Express, ExtendedCapability, Msi};
 use vfio_core::pci::spec::header;
-use vfio_core::pci::vconfig::{Effect, PowerState};
+use vfio_core::pci::vconfig::{Effect, PowerState, VirtualConfig};
 
 /// Capabilities at 0x40 (VPD), 0x50 (PM), 0x60 (MSI-X), 0x80 (PCI Express), 0xc0 (MSI), 0x100 (serial number).
 fn nvme(with_msix: bool) -> (Bytes, VirtualConfig) {
@@ -58,8 +58,8 @@ fn nvme(with_msix: bool) -> (Bytes, VirtualConfig) {
     config.put(NVME, 0x80, &[0x10, 0xc0, 2, 0, 0, 0x80, 0, 0x10, 0x10, 0x28]);
     config.put(NVME, 0x100, &[3, 0, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
     let bars = assign(&[&nvme]).unwrap().remove(0);
-    let space = config_space(&config, &nvme, &bars, 0x18, false);
-    (config, space)
+    let open = open_function(&config, &nvme, &bars, 0x18, false);
+    (config, open.config().clone())
 }
 
 fn read(config: &Bytes, space: &VirtualConfig, offset: u16) -> u32 {
@@ -78,11 +78,11 @@ fn list(config: &Bytes, space: &VirtualConfig) -> Vec<u8> {
 }
 
 #[test]
-fn vpd_is_hidden_and_msi_is_for_those_without_msix() {
+fn msi_has_one_vector_beside_msix_or_without() {
     let (config, space) = nvme(true);
-    assert_eq!(list(&config, &space), [1, 0x11, 0x10]);
+    assert_eq!(list(&config, &space), [3, 1, 0x11, 0x10, 5]);
     let (config, space) = nvme(false);
-    assert_eq!(list(&config, &space), [1, 0x10, 5]);
+    assert_eq!(list(&config, &space), [3, 1, 0x10, 5]);
     assert_eq!(
         read(&config, &space, 0xc0) >> 16,
         0x0080,

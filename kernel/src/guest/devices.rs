@@ -6,10 +6,9 @@
 use super::DeviceBackend;
 use super::dispatch::Devices;
 use super::layout::{ECAM, ECAM_SIZE};
-use super::pci_bus::{BusPlan, PciBus, Refused, Trapped};
+use super::pci_bus::{PciBus, Refused};
 use crate::addr::GuestPhys;
 use crate::pci::{ConfigAccess, Function};
-use alloc::vec::Vec;
 
 pub use super::pci_bus::{BusError, Placement, SLOTS};
 
@@ -18,16 +17,14 @@ pub use super::pci_bus::{BusError, Placement, SLOTS};
 enum Target {
     /// Configuration space.
     Ecam(u64),
-    /// Registers of a function.
-    Registers(Trapped, u64),
+    /// A window for BARs.
+    Bars,
 }
 
 /// The assigned functions of one guest.
 #[derive(Debug)]
 pub struct AssignedFunctions {
     bus: PciBus,
-    /// By guest physical address.
-    trapped: Vec<Trapped>,
 }
 
 impl AssignedFunctions {
@@ -38,9 +35,8 @@ impl AssignedFunctions {
     /// # Errors
     /// [`BusError`].
     pub fn new(config: &dyn ConfigAccess, functions: &[&Function], cpus: u8) -> Result<Self, BusError> {
-        let BusPlan { bus, mut trapped } = PciBus::plan(config, functions, cpus)?;
-        trapped.sort_by_key(|trapped| trapped.range.gpa);
-        Ok(Self { bus, trapped })
+        let bus = PciBus::plan(config, functions, cpus)?;
+        Ok(Self { bus })
     }
 
     /// Maps the BARs that answer from the start; from then on they are mapped and unmapped as the guest turns decoding on and off.
@@ -71,12 +67,7 @@ impl AssignedFunctions {
         if (ECAM..ECAM + ECAM_SIZE).contains(&gpa.0) {
             return Some(Target::Ecam(gpa.0 - ECAM));
         }
-        let after = self.trapped.partition_point(|trapped| trapped.range.gpa <= gpa);
-        let before = after.checked_sub(1).and_then(|at| self.trapped.get(at)).copied();
-        let trapped = before
-            .filter(|trapped| gpa.0 - trapped.range.gpa.0 < trapped.range.size)
-            .or_else(|| self.bus.unmapped(gpa))?;
-        Some(Target::Registers(trapped, gpa.0 - trapped.range.gpa.0))
+        self.bus.spans(gpa).then_some(Target::Bars)
     }
 }
 
@@ -93,12 +84,11 @@ impl<B: DeviceBackend> Devices for Bound<'_, B> {
     }
 
     fn read(&mut self, gpa: GuestPhys, bytes: u8) -> Option<u64> {
-        let bus = &self.functions.bus;
-        match self.functions.find(gpa)? {
-            Target::Ecam(offset) => bus
-                .config_read(self.backend.config(), offset, bytes)
-                .map(u64::from),
-            Target::Registers(trapped, offset) => bus.trapped_read(self.backend, &trapped, offset, bytes),
+        let target = self.functions.find(gpa);
+        let bus = &mut self.functions.bus;
+        match target? {
+            Target::Ecam(offset) => bus.config_read(self.backend, offset, bytes).map(u64::from),
+            Target::Bars => bus.bar_read(self.backend, gpa, bytes),
         }
         .ok()
     }
@@ -108,9 +98,7 @@ impl<B: DeviceBackend> Devices for Bound<'_, B> {
         let bus = &mut self.functions.bus;
         match target {
             Some(Target::Ecam(offset)) => bus.config_write(self.backend, offset, bytes, value as u32),
-            Some(Target::Registers(trapped, offset)) => {
-                bus.trapped_write(self.backend, &trapped, offset, bytes, value)
-            }
+            Some(Target::Bars) => bus.bar_write(self.backend, gpa, bytes, value),
             None => Err(Refused),
         }
         .is_ok()

@@ -10,28 +10,26 @@ use crate::pci::{MsiX, TableLocation, Width};
 use vfio_core::Fault;
 use vfio_core::pci::config::{Express, Msi, PowerManagement};
 use vfio_core::pci::device::PowerState;
+use vfio_core::pci::irq::IrqKind;
 use vfio_core::pci::{Bdf, ResetMethods};
 
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
     Read(u64, u8),
     Write(u64, u8, u64),
-    Enable(Messages, bool),
+    Enable(IrqKind, bool),
     Route(Source, Route),
     Unroute(Source),
     Map(u64),
     Unmap(u64),
     Reset,
     Power(PowerState),
-    Restore,
 }
 
 /// A machine that writes down what it is asked, all interrupts of one function.
 #[derive(Debug)]
 struct Machine {
     of: Bdf,
-    /// Turning interrupts off there is not written down.
-    ignore: Option<Bdf>,
     config: Bytes,
     asked: Vec<Asked>,
     no_route: bool,
@@ -39,12 +37,14 @@ struct Machine {
     fault: Option<Fault>,
     /// D3hot and back resets.
     loses: bool,
+    state: PowerState,
 }
 
 impl DeviceBackend for Machine {
-    fn config(&self) -> &dyn ConfigAccess {
+    fn config(&self) -> &(dyn ConfigAccess + 'static) {
         &self.config
     }
+    fn wait(&self, _: u64) {}
     fn mmio_read(&mut self, at: HostPhys, bytes: u8) -> u64 {
         self.asked.push(Asked::Read(at.0, bytes));
         0x5a
@@ -52,12 +52,10 @@ impl DeviceBackend for Machine {
     fn mmio_write(&mut self, at: HostPhys, bytes: u8, value: u64) {
         self.asked.push(Asked::Write(at.0, bytes, value));
     }
-    fn enable(&mut self, function: Bdf, kind: Messages, on: bool) {
-        if self.ignore == Some(function) {
-            return;
-        }
+    fn enable(&mut self, function: Bdf, kind: IrqKind, on: bool) -> Result<(), Fault> {
         assert_eq!(function, self.of);
         self.asked.push(Asked::Enable(kind, on));
+        Ok(())
     }
     fn route(&mut self, function: Bdf, source: Source, route: Route) -> Result<(), NoRoute> {
         assert_eq!(function, self.of);
@@ -85,12 +83,19 @@ impl DeviceBackend for Machine {
     fn set_power_state(&mut self, function: Bdf, state: PowerState) -> Result<bool, Fault> {
         assert_eq!(function, self.of);
         self.asked.push(Asked::Power(state));
-        self.fault.map_or(Ok(self.loses && state == PowerState::D0), Err)
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        self.state = state;
+        if self.loses && state == PowerState::D0 {
+            // Quiet, with decoding on, as the assigner leaves it.
+            self.config.put(function, 4, &[2, 4]);
+        }
+        Ok(self.loses && state == PowerState::D0)
     }
-    fn restore(&mut self, function: Bdf) -> Result<(), Fault> {
+    fn power_state(&mut self, function: Bdf) -> Result<PowerState, Fault> {
         assert_eq!(function, self.of);
-        self.asked.push(Asked::Restore);
-        self.fault.map_or(Ok(()), Err)
+        Ok(self.state)
     }
 }
 
@@ -140,12 +145,12 @@ impl Rig {
         });
         let machine = Machine {
             of: NVME,
-            ignore: None,
             config: Bytes::default(),
             asked: Vec::new(),
             no_route: false,
             fault: None,
             loses: false,
+            state: PowerState::D0,
         };
         machine
             .config
@@ -237,7 +242,7 @@ fn msix_is_routed_when_the_guest_programs_it_and_taken_back_at_the_end() {
     assert!(rig.write(SLOT + 0x42, 2, 0x8000));
     assert_eq!(
         rig.machine.asked,
-        [Asked::Enable(Messages::MsiX, true), Asked::Route(ENTRY, ROUTE)]
+        [Asked::Enable(IrqKind::MsiX, true), Asked::Route(ENTRY, ROUTE)]
     );
     assert_eq!(rig.read(TABLE + 24, 8), Some(0x51));
     rig.machine.asked.clear();
@@ -248,22 +253,23 @@ fn msix_is_routed_when_the_guest_programs_it_and_taken_back_at_the_end() {
         [Asked::Unroute(ENTRY), Asked::Route(ENTRY, ROUTE)]
     );
     rig.machine.asked.clear();
-    rig.machine.ignore = Some(Bdf::new(0, 1, 0, 1));
     rig.functions.release(&mut rig.machine);
     assert_eq!(
         rig.machine.asked,
-        [Asked::Unroute(ENTRY), Asked::Enable(Messages::MsiX, false)]
+        [Asked::Unroute(ENTRY), Asked::Enable(IrqKind::MsiX, false)]
     );
     assert_eq!(rig.read(TABLE + 28, 4), Some(1), "masked as after reset");
 }
 
 #[test]
-fn an_interrupt_without_a_way_and_narrow_accesses_to_the_table_are_refused() {
+fn an_interrupt_without_a_way_does_not_come_and_narrow_accesses_to_the_table_are_refused() {
     let mut rig = Rig::new();
     rig.machine.no_route = true;
     assert!(rig.write(SLOT + 0x42, 2, 0x8000));
     assert!(rig.write(TABLE, 8, 0xfee0_0000));
-    assert!(!rig.write(TABLE + 8, 8, 0x51));
+    // The guest waits for it in vain, and for nothing else.
+    assert!(rig.write(TABLE + 8, 8, 0x51));
+    assert_eq!(rig.machine.asked, [Asked::Enable(IrqKind::MsiX, true)]);
     for (gpa, bytes) in [(TABLE, 1), (TABLE, 2), (TABLE + 4, 8)] {
         assert_eq!(rig.read(gpa, bytes), None);
         assert!(!rig.write(gpa, bytes, 0));
@@ -353,7 +359,7 @@ fn a_reset_takes_registers_and_interrupts_away_and_the_guest_starts_anew() {
         let mut expected = Vec::from(UNMAPPED);
         expected.extend([
             Asked::Unroute(ENTRY),
-            Asked::Enable(Messages::MsiX, false),
+            Asked::Enable(IrqKind::MsiX, false),
             Asked::Reset,
         ]);
         assert_eq!(rig.machine.asked, expected);
@@ -402,7 +408,7 @@ fn a_sleeping_function_shows_nothing_and_comes_back_as_it_was() {
     route_entry(&mut rig);
     assert!(rig.write(SLOT + 0xa4, 2, 3));
     let mut expected = Vec::from(UNMAPPED);
-    expected.extend([Asked::Unroute(ENTRY), Asked::Power(PowerState::D3hot)]);
+    expected.push(Asked::Power(PowerState::D3hot));
     assert_eq!(rig.machine.asked, expected);
     rig.machine.asked.clear();
     assert_eq!(rig.read(SLOT + 0xa4, 2), Some(3));
@@ -416,28 +422,49 @@ fn a_sleeping_function_shows_nothing_and_comes_back_as_it_was() {
     assert!(rig.write(SLOT + 0xa4, 2, 0));
     let mut expected = vec![Asked::Power(PowerState::D0)];
     expected.extend(MAPPED);
-    expected.extend([Asked::Enable(Messages::MsiX, true), Asked::Route(ENTRY, ROUTE)]);
-    assert_eq!(rig.machine.asked, expected);
+    assert_eq!(rig.machine.asked, expected, "its vector was there all the time");
     assert_eq!(rig.read(SLOT + 0xa4, 2), Some(0));
+    // What is different on the way back is made different then.
+    assert!(rig.write(SLOT + 0xa4, 2, 3));
+    assert!(rig.write(SLOT + 0x42, 2, 0));
+    rig.machine.asked.clear();
+    assert!(rig.write(SLOT + 0xa4, 2, 0));
+    let mut expected = vec![
+        Asked::Power(PowerState::D0),
+        Asked::Unroute(ENTRY),
+        Asked::Enable(IrqKind::MsiX, false),
+    ];
+    expected.extend(MAPPED);
+    assert_eq!(rig.machine.asked, expected);
 }
 
 #[test]
-fn a_function_that_loses_its_state_on_the_way_back_is_as_after_a_reset() {
+fn a_function_that_loses_its_state_on_the_way_back_gets_it_again() {
     let mut rig = Rig::new();
     rig.machine.loses = true;
     route_entry(&mut rig);
     assert!(rig.write(SLOT + 0xa4, 2, 3));
     rig.machine.asked.clear();
     assert!(rig.write(SLOT + 0xa4, 2, 0));
-    let expected = [Asked::Power(PowerState::D0), Asked::Enable(Messages::MsiX, false)];
+    let mut expected = vec![
+        Asked::Power(PowerState::D0),
+        Asked::Unroute(ENTRY),
+        Asked::Enable(IrqKind::MsiX, false),
+        Asked::Enable(IrqKind::MsiX, true),
+        Asked::Route(ENTRY, ROUTE),
+    ];
+    expected.extend(MAPPED);
     assert_eq!(rig.machine.asked, expected);
     rig.machine.asked.clear();
     assert_eq!(
         (rig.read(SLOT + 0xa4, 2), rig.read(SLOT + 0x42, 2)),
-        (Some(0), Some(3))
+        (Some(0), Some(0x8003))
     );
-    rig.write(SLOT + 4, 2, 0);
-    all_read_as_ones(&mut rig);
+    assert_eq!(
+        rig.machine.config.read(NVME, 4, Width::Word),
+        0x402,
+        "bus mastering is the guest's to turn on"
+    );
 }
 
 #[test]
@@ -447,7 +474,10 @@ fn a_function_that_does_not_sleep_stays_awake() {
     rig.machine.fault = Some(Fault::Rejected);
     assert!(rig.write(SLOT + 0xa4, 2, 3));
     assert_eq!(rig.read(SLOT + 0xa4, 2), Some(0));
-    assert_eq!(rig.machine.asked.last(), Some(&Asked::Route(ENTRY, ROUTE)));
+    let mut expected = Vec::from(UNMAPPED);
+    expected.push(Asked::Power(PowerState::D3hot));
+    expected.extend(MAPPED);
+    assert_eq!(rig.machine.asked, expected);
     assert_eq!(rig.read(TABLE + 24, 4), Some(0x51));
 }
 
@@ -457,11 +487,10 @@ fn interrupts_work_again_after_a_reset_that_nobody_announced() {
     route_entry(&mut rig);
     rig.machine.config.put(NVME, 4, &[0]);
     assert!(rig.write(SLOT + 4, 2, 2));
-    let enable = Asked::Enable(Messages::MsiX, true);
     let expected = [
         Asked::Unroute(ENTRY),
-        Asked::Restore,
-        enable,
+        Asked::Enable(IrqKind::MsiX, false),
+        Asked::Enable(IrqKind::MsiX, true),
         Asked::Route(ENTRY, ROUTE),
     ];
     assert_eq!(rig.machine.asked, expected);
@@ -493,7 +522,7 @@ fn msi_is_routed_masked_and_turned_off() {
     // A message that is no interrupt is not sent.
     assert!(rig.write(small + 4, 4, 0x1000));
     assert!(rig.write(small + 2, 2, 0));
-    let off = Asked::Enable(Messages::Msi, false);
+    let off = Asked::Enable(IrqKind::Msi, false);
     assert_eq!(
         rig.machine.asked,
         [Asked::Unroute(source), Asked::Unroute(source), off]
@@ -504,13 +533,18 @@ fn msi_is_routed_masked_and_turned_off() {
     );
     rig.machine.no_route = true;
     assert!(rig.write(small + 4, 4, 0xfee0_0000));
-    assert!(!rig.write(small + 2, 2, 1), "no way left");
+    assert!(rig.write(small + 2, 2, 1));
+    assert_eq!(
+        rig.read(small + 2, 2),
+        Some(0x0100),
+        "no way left: the guest finds it off"
+    );
 }
 
 #[test]
 fn nothing_is_where_nothing_was_put() {
     let mut rig = Rig::new();
-    for nothing in [0, 0xc000_4100, 0xc000_5000, ECAM + ECAM_SIZE, u64::MAX] {
+    for nothing in [0, 0xbfff_ffff, ECAM + ECAM_SIZE, u64::MAX] {
         assert!(
             !rig.functions.with(&mut rig.machine).has(GuestPhys(nothing)),
             "{nothing:#x}"
@@ -518,7 +552,20 @@ fn nothing_is_where_nothing_was_put() {
         assert_eq!(rig.read(nothing, 1), None);
         assert!(!rig.write(nothing, 1, 0));
     }
-    assert!(rig.functions.with(&mut rig.machine).has(GuestPhys(0xc000_2fff)));
+    // Within the window of the host bridge nobody answers, as on hardware.
+    for (gpa, bytes) in [(0xc000_4100, 4), (0xc000_5000, 8), (0xdfff_ffff, 1)] {
+        assert_eq!(
+            rig.read(gpa, bytes),
+            Some(u64::MAX >> (64 - 8 * u32::from(bytes)))
+        );
+        assert!(rig.write(gpa, bytes, 0));
+    }
+    assert_eq!(rig.machine.asked, []);
+    let mut none = AssignedFunctions::new(&rig.machine.config, &[], 1).unwrap();
+    assert!(
+        !none.with(&mut rig.machine).has(GuestPhys(0xc000_0000)),
+        "no functions, no window"
+    );
 }
 
 #[test]

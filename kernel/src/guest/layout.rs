@@ -15,6 +15,11 @@ pub const HIGH_RAM: u64 = 0x10_0000;
 pub const BAR_WINDOW: u64 = 0xc000_0000;
 /// First address after that window.
 pub const BAR_WINDOW_END: u64 = 0xe000_0000;
+/// The window above 4 GiB, for 64-bit base address registers that the guest moves: 64 GiB that every processor's 40 bits of
+/// physical address reach, and no RAM does.
+pub const HIGH_BAR_WINDOW: u64 = 64 << 30;
+/// First address after that window.
+pub const HIGH_BAR_WINDOW_END: u64 = 128 << 30;
 /// Configuration space of bus 0.
 pub const ECAM: u64 = 0xe000_0000;
 /// Bytes of it: one bus.

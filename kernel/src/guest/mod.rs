@@ -4,6 +4,7 @@
 //! [`VcpuState`](crate::virt::VcpuState), and reaches hardware only through the traits that its modules name.
 //! The guest is an adversary: whatever it does ends in a defined answer or in its own [`GuestFault`].
 
+mod acpi;
 mod alu;
 pub mod apic;
 mod apic_timer;
@@ -26,6 +27,7 @@ pub mod paging;
 mod pci_bus;
 pub mod policy;
 pub mod rom;
+pub mod uart;
 mod virtual_function;
 
 pub use backend::{DeviceBackend, Messages, NoRoute, Source};

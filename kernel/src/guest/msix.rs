@@ -1,4 +1,4 @@
-//! Messages of assigned functions, as far as they mean an interrupt here, and BARs in parts that are mapped and parts that trap.
+//! Messages of assigned functions, as far as they mean an interrupt here, and the pages of BARs that are mapped.
 //!
 //! The guest programs MSI and MSI-X in models ([`vfio_core::pci::irq`]), and the hypervisor routes the real interrupts. Pages of a
 //! BAR that hold the MSI-X table or its pending bits trap. What else lies in them is passed on access by access; all other pages are
@@ -6,14 +6,12 @@
 
 use super::layout::MemoryRegion;
 use crate::addr::{GuestPhys, HostPhys};
-use crate::pci::{MsiX, TableLocation};
+use crate::pci::{Bar, MsiX};
 use crate::virt::nested::Rights;
-use arrayvec::ArrayVec;
 use spec::lapic::{FIRST_VECTOR, MESSAGE_ADDRESS};
 use spec::page_table::PAGE;
 use vfio_core::pci::irq::Message;
 use vfio_core::pci::region;
-use vfio_core::pci::vconfig::VirtualBar;
 
 /// Where an interrupt goes in the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,71 +41,17 @@ pub fn route(message: Message, cpus: u8) -> Option<Route> {
         .then_some(Route { vector, apic })
 }
 
-/// A range of a BAR whose accesses exit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TrappedRange {
-    /// Start in the guest.
-    pub gpa: GuestPhys,
-    /// Start in the host.
-    pub hpa: HostPhys,
-    /// Bytes.
-    pub size: u64,
-    /// The MSI-X table in the range, from its start; writes to the model.
-    pub table: Option<TableLocation>,
-    /// The pending bits in the range, from its start; read-only.
-    pub pending: Option<TableLocation>,
-}
-
-/// A BAR in ranges that are mapped and ranges that trap.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Split {
-    /// Mapped with nested paging.
-    pub direct: ArrayVec<MemoryRegion, 3>,
-    /// Trapped.
-    pub trapped: ArrayVec<TrappedRange, 4>,
-}
-
-/// Splits `bar`.
-#[must_use]
-pub fn split(bar: &VirtualBar, msix: Option<&MsiX>) -> Split {
-    let host = &bar.host;
-    let here = |location: &TableLocation| location.bar == host.index;
-    let (table, pending) = (
-        msix.map(|msix| msix.table).filter(here),
-        msix.map(|msix| msix.pending).filter(here),
-    );
-    let place = |from: u64| (GuestPhys(bar.address + from), HostPhys(host.address + from));
-    let direct = region::mappable(host, msix, PAGE).into_iter().map(|part| {
-        let (gpa, hpa) = place(part.start);
-        MemoryRegion {
-            gpa,
-            hpa,
+/// The pages of `bar` that need no trap, where it answers the guest at `address`.
+pub fn direct(bar: &Bar, msix: Option<&MsiX>, address: u64) -> impl Iterator<Item = MemoryRegion> + use<> {
+    let host = bar.address;
+    region::mappable(bar, msix, PAGE)
+        .into_iter()
+        .map(move |part| MemoryRegion {
+            gpa: GuestPhys(address + part.start),
+            hpa: HostPhys(host + part.start),
             size: part.end - part.start,
             rights: Rights::DEVICE,
-        }
-    });
-    let trapped = region::trapped(host, msix, PAGE).into_iter().map(|part| {
-        let (gpa, hpa) = place(part.start);
-        // A table lies in one part as a whole.
-        let inside = |location: TableLocation| {
-            let from = u64::from(location.offset);
-            part.contains(&from).then(|| TableLocation {
-                offset: (from - part.start) as u32,
-                ..location
-            })
-        };
-        TrappedRange {
-            gpa,
-            hpa,
-            size: part.end - part.start,
-            table: table.and_then(inside),
-            pending: pending.and_then(inside),
-        }
-    });
-    Split {
-        direct: direct.collect(),
-        trapped: trapped.collect(),
-    }
+        })
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 
 use super::DeviceBackend;
 use super::bars::{self, BarWindowFull};
-use super::config_space::config_space;
-use super::msix::{TrappedRange, split};
-use super::virtual_function::VirtualFunction;
+use super::config_space::open_function;
+use super::layout::{BAR_WINDOW, BAR_WINDOW_END};
+use super::virtual_function::{Access, VirtualFunction};
 use crate::addr::GuestPhys;
 use crate::pci::{ConfigAccess, Function, Width};
 use alloc::vec::Vec;
-use vfio_core::device::AccessError;
 use vfio_core::pci::Bdf;
+use vfio_core::pci::assigned::AddressMap;
 
 /// Slots for assigned devices: 1 to 31. Slot 0 is left empty, as where a host bridge would be.
 pub const SLOTS: usize = 31;
@@ -30,23 +30,12 @@ pub enum BusError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refused;
 
-impl From<AccessError> for Refused {
-    fn from(_: AccessError) -> Self {
-        Self
-    }
-}
-
-/// A trapped range of a BAR, and whose it is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Trapped {
-    pub(super) function: usize,
-    pub(super) range: TrappedRange,
-}
-
 /// The functions of a guest.
 #[derive(Debug)]
 pub(super) struct PciBus {
     functions: Vec<VirtualFunction>,
+    /// Which BAR answers where; functions by their place in `functions`.
+    map: AddressMap,
 }
 
 /// Where a function is for the guest.
@@ -58,32 +47,23 @@ pub struct Placement {
     pub guest: Bdf,
 }
 
-/// A bus, and what of it always traps.
-#[derive(Debug)]
-pub(super) struct BusPlan {
-    pub(super) bus: PciBus,
-    pub(super) trapped: Vec<Trapped>,
-}
-
 impl PciBus {
     /// Puts `functions` on a bus: functions of one host slot stay one slot, in order, from function 0 on.
     pub(super) fn plan(
         config: &dyn ConfigAccess,
         functions: &[&Function],
         cpus: u8,
-    ) -> Result<BusPlan, BusError> {
+    ) -> Result<Self, BusError> {
         let mut functions = Vec::from(functions);
         functions.sort_by_key(|function| function.bdf);
         let assigned = bars::assign(&functions)?;
         let slot_of = |bdf: Bdf| (bdf.segment(), bdf.bus(), bdf.device());
-        let mut plan = BusPlan {
-            bus: Self {
-                functions: Vec::new(),
-            },
-            trapped: Vec::new(),
+        let mut bus = Self {
+            functions: Vec::with_capacity(functions.len()),
+            map: AddressMap::new(assigned.iter().map(Vec::len).sum()),
         };
         let (mut slot, mut number, mut last) = (0u8, 0u8, None);
-        for (at, (function, bars)) in functions.iter().zip(assigned).enumerate() {
+        for (function, bars) in functions.iter().zip(assigned) {
             let host = slot_of(function.bdf);
             (slot, number) = if last == Some(host) {
                 (slot, number + 1)
@@ -94,31 +74,16 @@ impl PciBus {
             if usize::from(slot) > SLOTS {
                 return Err(BusError::Slots);
             }
-            let mut direct = Vec::new();
-            for bar in &bars {
-                let split = split(bar, function.msix.as_ref());
-                direct.extend(split.direct);
-                plan.trapped.extend(
-                    split
-                        .trapped
-                        .into_iter()
-                        .map(|range| Trapped { function: at, range }),
-                );
-            }
             let siblings = functions
                 .iter()
                 .filter(|other| slot_of(other.bdf) == host)
                 .count();
             let devfn = slot << 3 | number & 7;
-            plan.bus.functions.push(VirtualFunction::new(
-                devfn,
-                config_space(config, function, &bars, devfn, siblings > 1),
-                function.msix.map(|msix| msix.vectors),
-                direct,
-                cpus,
-            ));
+            let open = open_function(config, function, &bars, devfn, siblings > 1);
+            bus.functions
+                .push(VirtualFunction::new(devfn, open, function.msix, cpus));
         }
-        Ok(plan)
+        Ok(bus)
     }
 
     /// Where each function is, for messages.
@@ -134,14 +99,14 @@ impl PciBus {
     /// # Errors
     /// [`Refused`].
     pub(super) fn config_read(
-        &self,
-        config: &dyn ConfigAccess,
+        &mut self,
+        backend: &mut impl DeviceBackend,
         offset: u64,
         bytes: u8,
     ) -> Result<u32, Refused> {
         let width = width(offset, bytes)?;
-        match self.at(offset).and_then(|at| self.functions.get(at)) {
-            Some(function) => function.config_read(config, (offset & 0xfff) as u16, width),
+        match self.at(offset).and_then(|at| self.access(backend, at)) {
+            Some(function) => function.config_read((offset & 0xfff) as u16, width),
             None => Ok(u32::MAX >> (32 - 8 * u32::from(bytes))),
         }
     }
@@ -158,73 +123,78 @@ impl PciBus {
         value: u32,
     ) -> Result<(), Refused> {
         let width = width(offset, bytes)?;
-        match self.at(offset).and_then(|at| self.functions.get_mut(at)) {
-            Some(function) => function.config_write(backend, (offset & 0xfff) as u16, width, value),
-            None => Ok(()),
+        let Some(mut function) = self.at(offset).and_then(|at| self.access(backend, at)) else {
+            return Ok(());
+        };
+        if function.config_write((offset & 0xfff) as u16, width, value)? {
+            self.show(backend);
+        }
+        Ok(())
+    }
+
+    /// Has all BARs answer that are to, and that nothing is in the way of.
+    pub(super) fn show(&mut self, backend: &mut impl DeviceBackend) {
+        for at in 0..self.functions.len() {
+            if let Some(mut function) = self.access(backend, at) {
+                function.show();
+            }
         }
     }
 
-    /// Maps what answers from the start.
-    pub(super) fn show(&mut self, backend: &mut impl DeviceBackend) {
-        self.functions
-            .iter_mut()
-            .for_each(|function| function.show(backend));
-    }
-
-    /// The pages that are mapped while they answer, by the page at `gpa`: where they do not, or could not be mapped, they trap.
-    pub(super) fn unmapped(&self, gpa: GuestPhys) -> Option<Trapped> {
-        self.functions.iter().enumerate().find_map(|(function, found)| {
-            let mut regions = found.direct().iter();
-            let region = regions.find(|region| gpa.0.wrapping_sub(region.gpa.0) < region.size)?;
-            let range = TrappedRange {
-                gpa: region.gpa,
-                hpa: region.hpa,
-                size: region.size,
-                table: None,
-                pending: None,
-            };
-            Some(Trapped { function, range })
-        })
-    }
-
-    /// Takes every route back, as when a function is reset.
+    /// Takes every route back: the guest has ended.
     pub(super) fn release(&mut self, backend: &mut impl DeviceBackend) {
-        self.functions
-            .iter_mut()
-            .for_each(|function| function.release(backend));
+        for at in 0..self.functions.len() {
+            if let Some(mut function) = self.access(backend, at) {
+                function.release();
+            }
+        }
     }
 
-    /// Reads `bytes` at `offset` of a trapped range.
+    /// Whether BARs may be at `gpa`.
+    pub(super) fn spans(&self, gpa: GuestPhys) -> bool {
+        !self.functions.is_empty() && (BAR_WINDOW..BAR_WINDOW_END).contains(&gpa.0)
+    }
+
+    /// Reads `bytes` at `gpa` of a window for BARs. Where nothing answers the bus reads as ones.
     ///
     /// # Errors
     /// [`Refused`].
-    pub(super) fn trapped_read(
-        &self,
-        backend: &mut impl DeviceBackend,
-        trapped: &Trapped,
-        offset: u64,
-        bytes: u8,
-    ) -> Result<u64, Refused> {
-        aligned(offset, bytes, trapped.range.size)?;
-        let function = self.functions.get(trapped.function).ok_or(Refused)?;
-        function.trapped_read(backend, &trapped.range, offset, bytes)
-    }
-
-    /// Writes `bytes` at `offset` of a trapped range.
-    ///
-    /// # Errors
-    /// [`Refused`].
-    pub(super) fn trapped_write(
+    pub(super) fn bar_read(
         &mut self,
         backend: &mut impl DeviceBackend,
-        trapped: &Trapped,
-        offset: u64,
+        gpa: GuestPhys,
+        bytes: u8,
+    ) -> Result<u64, Refused> {
+        aligned(gpa.0, bytes)?;
+        let Some(answer) = self.map.find(gpa.0) else {
+            return Ok(u64::MAX >> (64 - 8 * u32::from(bytes)));
+        };
+        let mut function = self.access(backend, answer.function).ok_or(Refused)?;
+        function.bar_read(answer.bar, answer.offset, bytes)
+    }
+
+    /// Writes `bytes` at `gpa` of a window for BARs. Where nothing answers they are lost.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub(super) fn bar_write(
+        &mut self,
+        backend: &mut impl DeviceBackend,
+        gpa: GuestPhys,
         bytes: u8,
         value: u64,
     ) -> Result<(), Refused> {
-        aligned(offset, bytes, trapped.range.size)?;
-        let function = self.functions.get_mut(trapped.function).ok_or(Refused)?;
-        function.trapped_write(backend, &trapped.range, offset, bytes, value)
+        aligned(gpa.0, bytes)?;
+        let Some(answer) = self.map.find(gpa.0) else {
+            return Ok(());
+        };
+        let mut function = self.access(backend, answer.function).ok_or(Refused)?;
+        function.bar_write(answer.bar, answer.offset, bytes, value)
+    }
+
+    fn access<'a, B: DeviceBackend>(&'a mut self, backend: &'a mut B, at: usize) -> Option<Access<'a, B>> {
+        let function = self.functions.get_mut(at)?;
+        Some(function.with(at, &mut self.map, backend))
     }
 
     fn at(&self, offset: u64) -> Option<usize> {
@@ -233,11 +203,8 @@ impl PciBus {
     }
 }
 
-fn aligned(offset: u64, bytes: u8, size: u64) -> Result<(), Refused> {
-    let fits = offset.checked_add(bytes.into()).is_some_and(|end| end <= size);
-    (fits && offset.is_multiple_of(bytes.into()))
-        .then_some(())
-        .ok_or(Refused)
+fn aligned(gpa: u64, bytes: u8) -> Result<(), Refused> {
+    gpa.is_multiple_of(bytes.into()).then_some(()).ok_or(Refused)
 }
 
 fn width(offset: u64, bytes: u8) -> Result<Width, Refused> {

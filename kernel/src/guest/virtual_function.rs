@@ -1,387 +1,327 @@
-//! One assigned function as its guest meets it: configuration space, interrupts, which of its BARs answer, and what the guest's
-//! writes ask for.
-//!
-//! As on hardware, BARs answer in D0 with memory decoding on, and read as ones otherwise: their pages are mapped only then.
+//! One assigned function of a guest: `vfio-core`'s [`OpenFunction`], and the machine behind it for the length of one access.
 
-use super::layout::MemoryRegion;
-use super::msix::{TrappedRange, route};
+use super::msix::{direct, route};
 use super::pci_bus::Refused;
 use super::{DeviceBackend, Messages, NoRoute, Source};
 use crate::addr::HostPhys;
-use crate::pci::{ConfigAccess, TableLocation, Width};
-use alloc::vec::Vec;
+use crate::pci::{Bar, ConfigAccess, MsiX, Registers, Width};
+use vfio_core::Fault;
+use vfio_core::device::AccessError;
 use vfio_core::pci::Bdf;
+use vfio_core::pci::assigned::{AddressMap, BarWidth, Hardware, OpenFunction};
 use vfio_core::pci::device::PowerState;
-use vfio_core::pci::irq::{MsiVectors, MsixTable, VectorAction};
+use vfio_core::pci::irq::{IrqBackend, IrqKind, Message};
 use vfio_core::pci::spec::header;
-use vfio_core::pci::vconfig::{ConfigError, Effect, VirtualConfig};
+
+/// Lines on the console about what goes wrong with one function, at most: its guest can bring them about.
+const MOST_COMPLAINTS: u8 = 8;
+/// Status register: the function would raise its INTx (PCI Express 7.5.1.1.4).
+const INTERRUPT_STATUS: u16 = 1 << 3;
 
 /// One function of a guest.
 #[derive(Debug)]
 pub(super) struct VirtualFunction {
     /// Slot in bits 7:3, function in bits 2:0.
     pub(super) devfn: u8,
-    config: VirtualConfig,
-    msix: Option<MsixTable>,
-    msi: MsiVectors,
-    /// Whole pages of its BARs that need no trap.
-    direct: Vec<MemoryRegion>,
-    /// Whether these are mapped.
-    mapped: bool,
-    /// It is in D0.
-    awake: bool,
+    open: OpenFunction,
+    msix: Option<MsiX>,
     /// The guest's vCPUs, which interrupts can go to.
     cpus: u8,
+    complaints: u8,
+    /// It was said that its guest has put a BAR where it cannot be.
+    misplaced: bool,
 }
 
 impl VirtualFunction {
-    /// A function whose BARs are mapped nowhere yet; see [`show`](Self::show).
-    pub(super) fn new(
-        devfn: u8,
-        config: VirtualConfig,
-        vectors: Option<u16>,
-        direct: Vec<MemoryRegion>,
-        cpus: u8,
-    ) -> Self {
+    /// A function whose BARs answer nowhere yet; see [`show`](Self::show).
+    pub(super) const fn new(devfn: u8, open: OpenFunction, msix: Option<MsiX>, cpus: u8) -> Self {
         Self {
             devfn,
-            config,
-            msix: vectors.map(MsixTable::new),
-            msi: MsiVectors::default(),
-            direct,
-            mapped: false,
-            awake: true,
+            open,
+            msix,
             cpus,
+            complaints: 0,
+            misplaced: false,
         }
     }
 
     /// Its address in the host.
     pub(super) const fn physical(&self) -> Bdf {
-        self.config.bdf()
+        self.open.config().bdf()
     }
 
-    /// Pages of its BARs that are mapped while it answers.
-    pub(super) fn direct(&self) -> &[MemoryRegion] {
-        &self.direct
-    }
-
-    /// Whether its BARs answer the guest.
-    fn answers(&self) -> bool {
-        self.awake && self.config.decode().0
-    }
-
-    /// Maps its pages if they are to answer and are not mapped.
-    pub(super) fn show(&mut self, backend: &mut impl DeviceBackend) {
-        if self.answers() && !self.mapped {
-            self.direct.iter().for_each(|region| backend.map(*region));
-            self.mapped = true;
+    /// It, and the machine: `index` is its place in `map`, where the guest's BARs are.
+    pub(super) fn with<'a, B: DeviceBackend>(
+        &'a mut self,
+        index: usize,
+        map: &'a mut AddressMap,
+        backend: &'a mut B,
+    ) -> Access<'a, B> {
+        let function = self.physical();
+        let reach = Reach {
+            function,
+            index,
+            msix: self.msix.as_ref(),
+            cpus: self.cpus,
+            backend,
+            map,
+            complaints: &mut self.complaints,
+            misplaced: &mut self.misplaced,
+            freed: false,
+        };
+        Access {
+            open: &mut self.open,
+            reach,
         }
     }
+}
 
-    fn hide(&mut self, backend: &mut impl DeviceBackend) {
-        if self.mapped {
-            self.direct.iter().for_each(|region| backend.unmap(*region));
-            self.mapped = false;
-        }
+/// A function for the length of one access.
+pub(super) struct Access<'a, B> {
+    open: &'a mut OpenFunction,
+    reach: Reach<'a, B>,
+}
+
+impl<B: DeviceBackend> Access<'_, B> {
+    /// Has its BARs answer where they are to, if nothing is in their way.
+    pub(super) fn show(&mut self) {
+        let shown = self.open.show(&mut self.reach);
+        // Unmapping does not fail here.
+        debug_assert!(shown.is_ok());
     }
 
     /// Reads configuration space.
     ///
     /// # Errors
     /// [`Refused`].
-    pub(super) fn config_read(
-        &self,
-        config: &dyn ConfigAccess,
-        offset: u16,
-        width: Width,
-    ) -> Result<u32, Refused> {
-        match self.config.read(config, offset, width) {
+    pub(super) fn config_read(&self, offset: u16, width: Width) -> Result<u32, Refused> {
+        match self.open.read_register(&self.reach, offset, width) {
             Ok(value) => Ok(value),
             // Beyond what a conventional function has, as on the bus.
-            Err(ConfigError::Outside { .. }) => Ok(u32::MAX >> (32 - 8 * u32::from(width.bytes()))),
-            Err(ConfigError::Unaligned { .. }) => Err(Refused),
+            Err(AccessError::Outside { .. }) => Ok(u32::MAX >> (32 - 8 * u32::from(width.bytes()))),
+            Err(_) => Err(Refused),
         }
     }
 
-    /// Writes configuration space, and carries out what that asks for.
+    /// Writes configuration space, with all that this means. Whether a place became free where another BAR may be to answer.
     ///
     /// # Errors
     /// [`Refused`].
-    pub(super) fn config_write(
-        &mut self,
-        backend: &mut impl DeviceBackend,
-        offset: u16,
-        width: Width,
-        value: u32,
-    ) -> Result<(), Refused> {
-        if self.config.turns_memory_off(offset, width, value) {
-            self.hide(backend);
-        }
-        let effects = match self.config.write(backend.config(), offset, width, value) {
-            Ok(effects) => effects,
-            Err(ConfigError::Outside { .. }) => return Ok(()),
-            Err(ConfigError::Unaligned { .. }) => return Err(Refused),
-        };
-        let mut result = Ok(());
-        for effect in effects {
-            if self.carry_out(backend, effect).is_err() {
-                result = Err(Refused);
-            }
-        }
-        result
+    pub(super) fn config_write(&mut self, offset: u16, width: Width, value: u32) -> Result<bool, Refused> {
+        let written = self.open.write_register(&mut self.reach, offset, width, value);
+        match written {
+            Err(AccessError::Outside { .. }) => Ok(()),
+            written => self.settle(written),
+        }?;
+        Ok(self.reach.freed)
     }
 
-    /// Reads `bytes` at `offset` of `range`, which is aligned and inside.
+    /// Reads `bytes` at `offset` of a BAR or the ROM that answers.
     ///
     /// # Errors
     /// [`Refused`].
-    pub(super) fn trapped_read(
-        &self,
-        backend: &mut impl DeviceBackend,
-        range: &TrappedRange,
-        offset: u64,
-        bytes: u8,
-    ) -> Result<u64, Refused> {
-        if !self.answers() {
-            return Ok(u64::MAX >> (64 - 8 * u32::from(bytes)));
-        }
-        match (inside(range.table, offset), &self.msix) {
-            (Some(at), Some(table)) => Ok(table.read(at, bytes)?),
-            _ => Ok(backend.mmio_read(HostPhys(range.hpa.0 + offset), bytes)),
-        }
+    pub(super) fn bar_read(&mut self, bar: u8, offset: u64, bytes: u8) -> Result<u64, Refused> {
+        let mut value = [0xff; 8];
+        let data = value.get_mut(..usize::from(bytes)).ok_or(Refused)?;
+        let read = self.open.read(&mut self.reach, bar.into(), offset, data);
+        self.settle(read)?;
+        Ok(u64::from_le_bytes(value) & u64::MAX >> (64 - 8 * u32::from(bytes)))
     }
 
-    /// Writes `bytes` at `offset` of `range`, which is aligned and inside.
+    /// Writes `bytes` at `offset` of a BAR that answers; the ROM takes none.
     ///
     /// # Errors
     /// [`Refused`].
-    pub(super) fn trapped_write(
-        &mut self,
-        backend: &mut impl DeviceBackend,
-        range: &TrappedRange,
-        offset: u64,
-        bytes: u8,
-        value: u64,
-    ) -> Result<(), Refused> {
-        if !self.answers() {
-            return Ok(());
-        }
-        let (physical, cpus) = (self.physical(), self.cpus);
-        match (inside(range.table, offset), &mut self.msix) {
-            (Some(at), Some(table)) => {
-                let mut written = Ok(());
-                let routed = act(backend, physical, Messages::MsiX, cpus, |act| {
-                    written = table.write(at, bytes, value, act);
-                });
-                written?;
-                routed
-            }
-            (Some(_), None) => Ok(()),
-            _ if inside(range.pending, offset).is_some() => Ok(()),
-            _ => {
-                backend.mmio_write(HostPhys(range.hpa.0 + offset), bytes, value);
+    pub(super) fn bar_write(&mut self, bar: u8, offset: u64, bytes: u8, value: u64) -> Result<(), Refused> {
+        let value = value.to_le_bytes();
+        let data = value.get(..usize::from(bytes)).ok_or(Refused)?;
+        let written = self.open.write(&mut self.reach, bar.into(), offset, data);
+        self.settle(written)
+    }
+
+    /// Takes every route back, and forgets what the guest programmed: it has ended.
+    pub(super) fn release(&mut self) {
+        self.open.drop_interrupts(&mut self.reach);
+    }
+
+    /// An access went so: it is refused if it was the guest's mistake. What the hardware did not do is said; the guest reads it, or
+    /// waits for it in vain.
+    fn settle(&mut self, result: Result<(), AccessError>) -> Result<(), Refused> {
+        match result {
+            Ok(()) | Err(AccessError::Off | AccessError::Denied) => Ok(()),
+            Err(AccessError::Fault(fault)) => {
+                let function = self.reach.function;
+                self.reach
+                    .complain(|| log::warn!("{function} does not do what its guest asks for: {fault}"));
                 Ok(())
             }
+            Err(_) => Err(Refused),
         }
-    }
-
-    /// Takes every route back, and forgets what the guest programmed: the function is reset, or its guest has ended.
-    pub(super) fn release(&mut self, backend: &mut impl DeviceBackend) {
-        let (physical, cpus) = (self.physical(), self.cpus);
-        // Taking back cannot be refused.
-        if let Some(table) = &mut self.msix {
-            let _ = act(backend, physical, Messages::MsiX, cpus, |act| table.reset(act));
-            backend.enable(physical, Messages::MsiX, false);
-        }
-        if self.config.msi().is_some() {
-            let msi = &mut self.msi;
-            let _ = act(backend, physical, Messages::Msi, cpus, |act| msi.reset(act));
-            backend.enable(physical, Messages::Msi, false);
-        }
-    }
-
-    /// Carries out what a write to configuration space asks for.
-    fn carry_out(&mut self, backend: &mut impl DeviceBackend, effect: Effect) -> Result<(), Refused> {
-        let physical = self.physical();
-        match effect {
-            // What a sleeping function is to send is looked at when it wakes up.
-            Effect::Msix { .. } | Effect::Msi(_) if !self.awake => Ok(()),
-            Effect::Msix { enabled, masked } => self.route_msix(backend, enabled, masked),
-            Effect::Msi(_) => self.route_msi(backend),
-            Effect::Decode { .. } => {
-                self.show(backend);
-                Ok(())
-            }
-            Effect::Reset => {
-                self.reset(backend);
-                Ok(())
-            }
-            Effect::Power(state) => self.set_power_state(backend, state),
-            Effect::Restored => {
-                log::warn!("{physical} was reset behind the hypervisor's back; its BARs are restored");
-                self.silence(backend);
-                if let Err(fault) = backend.restore(physical) {
-                    log::warn!("the interrupts of {physical} cannot be restored: {fault}");
-                    return Ok(());
-                }
-                self.resume(backend)
-            }
-            Effect::Gone => {
-                log::warn!("{physical} does not respond any more");
-                Ok(())
-            }
-            // The hardware has it already.
-            Effect::BusMaster(_) => Ok(()),
-            // Not offered.
-            Effect::LineDisabled(_) | Effect::BarMoved { .. } | Effect::Vpd(_) => Ok(()),
-        }
-    }
-
-    fn route_msix(
-        &mut self,
-        backend: &mut impl DeviceBackend,
-        enabled: bool,
-        masked: bool,
-    ) -> Result<(), Refused> {
-        let (physical, cpus) = (self.physical(), self.cpus);
-        let Some(table) = &mut self.msix else {
-            return Ok(());
-        };
-        if enabled {
-            backend.enable(physical, Messages::MsiX, true);
-        }
-        let routed = act(backend, physical, Messages::MsiX, cpus, |act| {
-            table.control(enabled, masked, act);
-        });
-        if !enabled {
-            backend.enable(physical, Messages::MsiX, false);
-        }
-        routed
-    }
-
-    fn route_msi(&mut self, backend: &mut impl DeviceBackend) -> Result<(), Refused> {
-        let (physical, cpus) = (self.physical(), self.cpus);
-        let Some(registers) = self.config.msi() else {
-            return Ok(());
-        };
-        let msi = &mut self.msi;
-        let routed = act(backend, physical, Messages::Msi, cpus, |act| {
-            msi.update(registers, act);
-        });
-        if !registers.enabled {
-            backend.enable(physical, Messages::Msi, false);
-        }
-        routed
-    }
-
-    /// Takes every route back; what the guest programmed stays.
-    fn silence(&mut self, backend: &mut impl DeviceBackend) {
-        let (physical, cpus) = (self.physical(), self.cpus);
-        // Taking back cannot be refused.
-        if let Some(table) = &mut self.msix {
-            let _ = act(backend, physical, Messages::MsiX, cpus, |act| {
-                table.control(false, false, act);
-            });
-        }
-        let msi = &mut self.msi;
-        let _ = act(backend, physical, Messages::Msi, cpus, |act| msi.reset(act));
-    }
-
-    /// Routes what the guest has programmed.
-    fn resume(&mut self, backend: &mut impl DeviceBackend) -> Result<(), Refused> {
-        let msix = match self.config.msix() {
-            Some((true, masked)) => self.route_msix(backend, true, masked),
-            _ => Ok(()),
-        };
-        msix.and(match self.config.msi() {
-            Some(registers) if registers.enabled => self.route_msi(backend),
-            _ => Ok(()),
-        })
-    }
-
-    /// Function level reset. One that fails leaves the guest with a function that answers as far as it does.
-    fn reset(&mut self, backend: &mut impl DeviceBackend) {
-        let physical = self.physical();
-        self.hide(backend);
-        self.release(backend);
-        match backend.reset(physical) {
-            Ok(()) => log::info!("{physical} was reset by its guest"),
-            Err(fault) => log::warn!("the reset of {physical} that its guest asked for failed: {fault}"),
-        }
-        self.start_anew(backend);
-    }
-
-    /// As the guest finds it after a reset: nothing decodes, the hardware included; BARs are where they were.
-    fn start_anew(&mut self, backend: &mut impl DeviceBackend) {
-        self.awake = true;
-        self.config.reset();
-        let gone = |effects: &[Effect]| effects.contains(&Effect::Gone);
-        let written = self
-            .config
-            .write(backend.config(), header::COMMAND, Width::Word, 0);
-        if written.is_ok_and(|effects| gone(&effects)) {
-            log::warn!("{} does not respond any more", self.physical());
-        }
-    }
-
-    fn set_power_state(
-        &mut self,
-        backend: &mut impl DeviceBackend,
-        state: PowerState,
-    ) -> Result<(), Refused> {
-        let physical = self.physical();
-        self.hide(backend);
-        self.silence(backend);
-        match backend.set_power_state(physical, state) {
-            Ok(true) => {
-                self.release(backend);
-                self.start_anew(backend);
-            }
-            Ok(false) => {
-                self.config.set_power_state(state);
-                self.awake = state == PowerState::D0;
-            }
-            // The guest reads that it did not work.
-            Err(fault) => log::warn!("{physical} does not go to {state:?}: {fault}"),
-        }
-        if !self.awake {
-            return Ok(());
-        }
-        self.show(backend);
-        self.resume(backend)
     }
 }
 
-/// Carries out what a model of interrupts asks for, and remembers whether a route could not be made.
-fn act(
-    backend: &mut impl DeviceBackend,
-    physical: Bdf,
-    kind: Messages,
+/// The machine, as one function reaches it.
+struct Reach<'a, B> {
+    function: Bdf,
+    /// Its number in `map`.
+    index: usize,
+    msix: Option<&'a MsiX>,
     cpus: u8,
-    change: impl FnOnce(&mut dyn FnMut(VectorAction)),
-) -> Result<(), Refused> {
-    let mut result = Ok(());
-    change(&mut |action| match action {
-        VectorAction::Connect { vector, message } => {
-            let source = Source { kind, vector };
-            match route(message, cpus) {
-                None => backend.unroute(physical, source),
-                Some(route) => {
-                    if let Err(NoRoute) = backend.route(physical, source, route) {
-                        result = Err(Refused);
-                    }
-                }
-            }
-        }
-        VectorAction::Disconnect { vector } => backend.unroute(physical, Source { kind, vector }),
-        // Only for signals that the model kept; here the hardware keeps its own while it is masked.
-        VectorAction::Deliver { .. } => {}
-    });
-    result
+    backend: &'a mut B,
+    map: &'a mut AddressMap,
+    complaints: &'a mut u8,
+    misplaced: &'a mut bool,
+    /// A BAR went from where it was.
+    freed: bool,
 }
 
-fn inside(location: Option<TableLocation>, offset: u64) -> Option<u32> {
-    let location = location?;
-    let at = u32::try_from(offset).ok()?.checked_sub(location.offset)?;
-    (at < location.length).then_some(at)
+impl<B> Reach<'_, B> {
+    fn complain(&mut self, say: impl FnOnce()) {
+        if *self.complaints < MOST_COMPLAINTS {
+            *self.complaints += 1;
+            say();
+        }
+    }
+
+    /// It is the guest's mistake, and said once: a guest can repeat it at will.
+    fn say_misplaced(&mut self, bar: &Bar, address: u64, why: core::fmt::Arguments<'_>) {
+        if !core::mem::replace(self.misplaced, true) {
+            let (function, index) = (self.function, bar.index);
+            log::warn!(
+                "{function}: its guest puts BAR {index} at {address:#x}, and it does not answer: {why}"
+            );
+        }
+    }
+}
+
+impl<B: DeviceBackend> IrqBackend for Reach<'_, B> {
+    /// Vectors are taken one by one as the guest programs them. Of MSI there is one.
+    fn allocate(&mut self, kind: IrqKind, count: u32) -> Result<u32, Fault> {
+        if kind == IrqKind::Msi && count > 1 {
+            return Ok(1);
+        }
+        self.backend.enable(self.function, kind, true)?;
+        Ok(count)
+    }
+
+    fn free(&mut self, kind: IrqKind) {
+        // Turning off does not fail: what does not obey stays masked, or is the guest's until it is reset.
+        let _ = self.backend.enable(self.function, kind, false);
+    }
+
+    fn connect(&mut self, kind: IrqKind, vector: u32, message: Option<Message>) -> Result<(), Fault> {
+        let (Some(source), Some(message)) = (source(kind, vector), message) else {
+            return Ok(());
+        };
+        // A message that is no interrupt is not sent.
+        let Some(route) = route(message, self.cpus) else {
+            self.backend.unroute(self.function, source);
+            return Ok(());
+        };
+        let routed = self.backend.route(self.function, source, route);
+        routed.map_err(|NoRoute| Fault::NoResources)
+    }
+
+    fn disconnect(&mut self, kind: IrqKind, vector: u32) {
+        if let Some(source) = source(kind, vector) {
+            self.backend.unroute(self.function, source);
+        }
+    }
+
+    fn hold_line(&mut self, _: bool) {}
+
+    fn line_asserted(&mut self) -> bool {
+        let status = Registers::new(self.backend.config(), self.function).u16(header::STATUS);
+        status != u16::MAX && status & INTERRUPT_STATUS != 0
+    }
+
+    /// Only for signals that the model kept; here the hardware keeps its own while it is masked.
+    fn signal(&mut self, _: u32, _: u32) {}
+}
+
+impl<B: DeviceBackend> Hardware for Reach<'_, B> {
+    type Config = dyn ConfigAccess;
+
+    fn config(&self) -> &Self::Config {
+        self.backend.config()
+    }
+
+    fn wait(&self, nanoseconds: u64) {
+        self.backend.wait(nanoseconds);
+    }
+
+    fn read_bar(&mut self, bar: &Bar, offset: u64, width: BarWidth) -> u64 {
+        self.backend
+            .mmio_read(HostPhys(bar.address + offset), width.bytes())
+    }
+
+    fn write_bar(&mut self, bar: &Bar, offset: u64, width: BarWidth, value: u64) {
+        self.backend
+            .mmio_write(HostPhys(bar.address + offset), width.bytes(), value);
+    }
+
+    fn map(&mut self, bar: &Bar, address: u64) -> Result<(), Fault> {
+        if let Err(overlap) = self.map.place(self.index, bar, address) {
+            self.say_misplaced(bar, address, format_args!("{overlap}"));
+            return Err(Fault::BadAddress);
+        }
+        for region in direct(bar, self.msix, address) {
+            self.backend.map(region);
+        }
+        Ok(())
+    }
+
+    fn unmap(&mut self, bar: &Bar, address: u64) -> Result<(), Fault> {
+        for region in direct(bar, self.msix, address) {
+            self.backend.unmap(region);
+        }
+        self.freed |= self.map.remove(self.index, bar.index);
+        Ok(())
+    }
+
+    fn can_reset(&self) -> bool {
+        // A guest can ask for what it is offered only, and is offered what works.
+        true
+    }
+
+    fn reset(&mut self) -> Result<(), Fault> {
+        self.backend.reset(self.function)?;
+        log::info!("{} was reset by its guest", self.function);
+        Ok(())
+    }
+
+    fn set_power_state(&mut self, state: PowerState) -> Result<bool, Fault> {
+        self.backend.set_power_state(self.function, state)
+    }
+
+    fn power_state(&mut self) -> Result<PowerState, Fault> {
+        self.backend.power_state(self.function)
+    }
+
+    /// The hypervisor has no driver for the machine's I/O APIC: the pin stays masked, and is looked at.
+    fn unmasks_line(&self) -> bool {
+        false
+    }
+
+    fn restored(&mut self) {
+        let function = self.function;
+        self.complain(|| {
+            log::warn!("{function} was reset behind the hypervisor's back; its BARs are restored");
+        });
+    }
+
+    fn misplaced(&mut self, bar: &Bar, address: u64) {
+        self.say_misplaced(bar, address, format_args!("that is outside the windows for BARs"));
+    }
+}
+
+/// The name of an interrupt; INTx has none.
+fn source(kind: IrqKind, vector: u32) -> Option<Source> {
+    let kind = match kind {
+        IrqKind::Intx => return None,
+        IrqKind::Msi => Messages::Msi,
+        IrqKind::MsiX => Messages::MsiX,
+    };
+    let vector = u16::try_from(vector).ok()?;
+    Some(Source { kind, vector })
 }

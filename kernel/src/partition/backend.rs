@@ -5,6 +5,7 @@
 use super::backing::Backing;
 use crate::addr::HostPhys;
 use crate::assign::MachineAssigner;
+use crate::cpu::clock::Tsc;
 use crate::cpu::{CpuIndex, lapic};
 use crate::guest::layout::MemoryRegion;
 use crate::guest::msix::Route;
@@ -12,9 +13,11 @@ use crate::guest::{DeviceBackend, Messages, NoRoute, Source};
 use crate::pci::{ConfigAccess, Width};
 use crate::survey::Table;
 use alloc::vec::Vec;
-use vfio_core::lease::{DeviceOps, Lease, ResetFailure};
+use vfio_core::clock::Clock;
+use vfio_core::lease::{Lease, ResetFailure};
 use vfio_core::pci::Bdf;
 use vfio_core::pci::device::PowerState;
+use vfio_core::pci::irq::IrqKind;
 use vfio_core::set::Patience;
 use vfio_core::{DeviceId, Fault};
 
@@ -102,8 +105,12 @@ impl MachineBackend {
 }
 
 impl DeviceBackend for MachineBackend {
-    fn config(&self) -> &dyn ConfigAccess {
+    fn config(&self) -> &(dyn ConfigAccess + 'static) {
         config(self.table)
+    }
+
+    fn wait(&self, nanoseconds: u64) {
+        Tsc.wait(nanoseconds);
     }
 
     fn mmio_read(&mut self, at: HostPhys, bytes: u8) -> u64 {
@@ -131,15 +138,18 @@ impl DeviceBackend for MachineBackend {
         }
     }
 
-    /// The real MSI-X is on as long as the cohort is open; entries that are not routed are masked. MSI goes on with its route.
-    fn enable(&mut self, function: Bdf, kind: Messages, on: bool) {
-        if kind == Messages::Msi
-            && !on
-            && let Some(assigner) = self.table.map(Table::platform)
-            && let Some(found) = assigner.function(function)
-        {
-            assigner.silence_msi(found);
+    /// The real MSI-X is on from the opening until something else is wanted; entries that are not routed are masked. MSI goes on with
+    /// its route.
+    fn enable(&mut self, function: Bdf, kind: IrqKind, on: bool) -> Result<(), Fault> {
+        let assigner = self.table.ok_or(Fault::Unknown)?.platform();
+        let found = assigner.function(function).ok_or(Fault::Unknown)?;
+        match (kind, on) {
+            (IrqKind::MsiX, true) => return assigner.start_msix(found),
+            (IrqKind::Msi | IrqKind::Intx, true) => assigner.silence_msix(found),
+            (IrqKind::Msi, false) => assigner.silence_msi(found),
+            (IrqKind::MsiX | IrqKind::Intx, false) => {}
         }
+        Ok(())
     }
 
     fn route(&mut self, function: Bdf, source: Source, route: Route) -> Result<(), NoRoute> {
@@ -221,9 +231,7 @@ impl DeviceBackend for MachineBackend {
         assigner.set_power_state(function, state, lease.owner())
     }
 
-    fn restore(&mut self, function: Bdf) -> Result<(), Fault> {
-        let lease = self.lease(function)?;
-        let assigner = self.table.ok_or(Fault::Unknown)?.platform();
-        assigner.restore_device(function.into(), lease.owner())
+    fn power_state(&mut self, function: Bdf) -> Result<PowerState, Fault> {
+        self.table.ok_or(Fault::Unknown)?.platform().power_state(function)
     }
 }

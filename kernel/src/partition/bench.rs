@@ -68,7 +68,7 @@ fn median(mut of: Vec<u64>) -> u64 {
 /// # Errors
 /// Something was refused, as in a run.
 pub fn bench(mut run: Run, features: Features, entry_ticks: u64) -> Result<bool, Refused> {
-    let (table, config) = (run.table, run.config.clone());
+    let (table, config) = (run.survey.table(), run.config.clone());
     let bare = run.guests.first().map(|ready| {
         let mut guest = ready.guest.clone();
         guest.devices.clear();

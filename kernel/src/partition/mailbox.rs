@@ -73,6 +73,25 @@ impl<T> Mailboxes<T> {
         }
     }
 
+    /// Whether nothing waits for `cpu` any more.
+    pub(super) fn taken(&self, cpu: CpuIndex) -> bool {
+        self.0
+            .get(cpu)
+            .is_none_or(|slot| !matches!(*slot.letter.lock(), Letter::ToRun(_)))
+    }
+
+    /// Takes back what `cpu` has not begun with.
+    pub(super) fn recall(&self, cpu: CpuIndex) -> Option<T> {
+        let mut place = self.0.get(cpu)?.letter.lock();
+        match core::mem::replace(&mut *place, Letter::Empty) {
+            Letter::ToRun(letter) => Some(letter),
+            other => {
+                *place = other;
+                None
+            }
+        }
+    }
+
     /// Hands back what `cpu` has run.
     pub(super) fn finish(&self, cpu: CpuIndex, letter: T) {
         if let Some(slot) = self.0.get(cpu) {

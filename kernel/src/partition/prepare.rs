@@ -6,7 +6,7 @@ use crate::assign;
 use crate::console;
 use crate::memory::regions::FreeMemory;
 use crate::start::Refused;
-use crate::survey::{self, Table};
+use crate::survey::{self, Survey, Table};
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use cohort_abi::bundle::{Bundle, Config, Guest, Mode};
@@ -37,8 +37,8 @@ pub struct Run {
     pub config: Config,
     /// The guests.
     pub guests: Vec<Ready>,
-    /// Where their cohorts are, if the machine has an IOMMU.
-    pub table: Option<&'static Table>,
+    /// What the machine has.
+    pub survey: Survey,
 }
 
 fn say(guest: &Guest, text: &impl ToString) {
@@ -71,9 +71,9 @@ pub fn prepare(
     bundle: &Bundle<'static>,
     up: &[bool],
     mut free: FreeMemory,
-    table: &Option<&'static Table>,
+    survey: Survey,
 ) -> Result<Run, Refused> {
-    let config = &bundle.config;
+    let (config, table) = (&bundle.config, survey.table());
     let granted = grants(bundle, up, &mut free).map_err(|problems| {
         for (index, problem) in problems {
             match config.guests.get(index) {
@@ -96,6 +96,7 @@ pub fn prepare(
         None => Ok(config.guests.iter().map(|_| None).collect()),
     };
     let (Ok(granted), Ok(planned)) = (granted, planned) else {
+        survey.report(config);
         return Err(Refused::Configuration);
     };
     let mut guests = Vec::new();
@@ -116,6 +117,6 @@ pub fn prepare(
     Ok(Run {
         config: config.clone(),
         guests,
-        table: *table,
+        survey,
     })
 }

@@ -4,7 +4,7 @@ use super::faults::{self, Holding};
 use super::prepare::{Ready, Run, repair};
 use super::{MAILBOXES, Partition};
 use crate::console;
-use crate::cpu::{clock, interrupts, lapic};
+use crate::cpu::{self, clock};
 use crate::start::Refused;
 use crate::survey::{self, Table};
 use crate::virt::svm::Features;
@@ -22,6 +22,10 @@ use crate::assign::MachineAssigner;
 
 /// How often the boot CPU looks, in microseconds.
 const LOOK_US: u64 = 500;
+/// How long a CPU may take to begin with its guest, in milliseconds.
+const TAKE_MS: u64 = 1000;
+/// How often the boot CPU looks whether it has, in microseconds.
+const TAKE_LOOK_US: u64 = 10;
 /// How long a guest may take to leave after it was asked to, in milliseconds.
 const STOP_MS: u64 = 2000;
 
@@ -58,7 +62,7 @@ pub(super) struct Done {
 
 /// All of [`run`] but its summary.
 pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<Done, Refused> {
-    let table = run.table;
+    let table = run.survey.table();
     let (mut holds, mut holdings, mut partitions) = (Vec::new(), Vec::new(), Vec::new());
     for ready in run.guests {
         let name = ready.guest.name.clone();
@@ -69,6 +73,7 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
                 partitions.push(partition);
             }
             Err(text) => {
+                run.survey.report(&run.config);
                 survey::say(&Refusal {
                     guest: Some(name),
                     device: None,
@@ -83,19 +88,23 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
     let mut failures: Vec<String> = Vec::new();
     for (hold, partition) in holds.iter_mut().zip(partitions) {
         log::info!("{} starts on CPU {}", hold.guest.name, hold.cpu);
-        // A CPU that does not take its guest would be waited for without end.
         if let Err(mut partition) = MAILBOXES.send(hold.cpu, partition) {
             failures.push(alloc::format!("CPU {} is busy", hold.cpu));
             finish(table, hold, &mut partition, &mut failures);
         }
     }
+    for hold in holds.iter_mut().filter(|hold| !hold.done) {
+        if let Some(mut partition) = untaken(hold.cpu) {
+            failures.push(alloc::format!("CPU {} does not begin with its guest", hold.cpu));
+            finish(table, hold, &mut partition, &mut failures);
+        }
+    }
+    run.survey.report(&run.config);
     let started = clock::ticks();
     let deadline = u64::from(run.config.deadline_ms) * clock::khz();
     let (mut stopping, mut gone) = (None, false);
     while holds.iter().any(|hold| !hold.done) && !gone {
-        lapic::arm_timer(clock::micros(LOOK_US));
-        interrupts::wait();
-        while interrupts::take(0).is_some() {}
+        cpu::nap(LOOK_US);
         let now = clock::ticks();
         if let Some(table) = table {
             faults::poll(table, &holdings, nanoseconds(now));
@@ -138,6 +147,18 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
         starts,
         waited,
     })
+}
+
+/// Waits until `cpu` has taken its partition, and takes it back if it does not come.
+fn untaken(cpu: usize) -> Option<Box<Partition>> {
+    let until = clock::ticks() + TAKE_MS * clock::khz();
+    while !MAILBOXES.taken(cpu) {
+        if clock::ticks() > until {
+            return MAILBOXES.recall(cpu);
+        }
+        cpu::nap(TAKE_LOOK_US);
+    }
+    None
 }
 
 fn nanoseconds(ticks: u64) -> u64 {

@@ -80,8 +80,8 @@ mod bare {
     fn kernel_main(boot: BootInfo, _entry: u64) -> ! {
         memory::paging::init(&boot.memory).expect("page tables");
         cpu::init_this(0).expect("descriptor tables");
-        assert!(cpu::clock::calibrate(), "the PIT answers");
-        cpu::lapic::calibrate_timer();
+        cpu::clock::begin();
+        assert!(cpu::clock::settle(), "the PIT answers");
         if let Some(how) = boot
             .cmdline
             .split_whitespace()

@@ -43,7 +43,8 @@ impl Standing {
             CohortState::Opening(holder)
             | CohortState::Open(holder)
             | CohortState::Resetting(holder)
-            | CohortState::Closing(holder) => {
+            | CohortState::Closing(holder)
+            | CohortState::Resting(holder) => {
                 return Err(if holder == owner {
                     Refusal::NotQuarantined { device, state }
                 } else {

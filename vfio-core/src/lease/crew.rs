@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 
 use super::Platform;
+use super::domain::Stuck;
 use super::steps::Steps;
 use crate::cohort::{Cohort, Cohorts, ResetAction};
 use crate::fault::Failure;
@@ -29,6 +30,8 @@ pub(super) struct Crew {
     requesters: Vec<Requester>,
     resets: Vec<Reset>,
     unresettable: Option<DeviceId>,
+    /// The domain that it could not be taken out of, if that happened.
+    stuck: Option<Stuck>,
     /// Room for a token for each, so that an open need not look for memory.
     pub(super) tokens: Vec<OpenToken>,
 }
@@ -57,6 +60,7 @@ impl Crew {
             requesters,
             resets: Vec::new(),
             unresettable: None,
+            stuck: None,
         };
         let mut covered: Map<DeviceId, ()> = Map::default();
         for action in cohort.resets() {
@@ -133,8 +137,17 @@ impl Crew {
         &self.registrations
     }
 
-    /// All registrations, for a new crew.
-    pub(super) fn disband(self) -> Vec<Registration> {
-        self.registrations
+    /// All registrations, for a new crew, and the domain that they could not be taken out of.
+    pub(super) fn disband(self) -> (Vec<Registration>, Option<Stuck>) {
+        (self.registrations, self.stuck)
+    }
+
+    /// Notes the domain that members could not be taken out of, or that there is none.
+    pub(super) fn set_stuck(&mut self, stuck: Option<Stuck>) {
+        self.stuck = stuck;
+    }
+
+    pub(super) const fn stuck(&self) -> Option<&Stuck> {
+        self.stuck.as_ref()
     }
 }

@@ -1,9 +1,9 @@
-//! Opening whole cohorts, and the leases that prove it.
+//! Opening whole cohorts, and the leases that prove it. A cohort that rests is kept for its owner, and opens again for it.
 //!
 //! ```text
-//!                            Resetting(owner)
-//!                                  ^ |
-//!                                  | v
+//!                Resting(owner)  Resetting(owner)
+//!                   |        ^       ^ |
+//!                   v        |       | v
 //! Quarantined -> Opening -> Open(owner) -> Closing -> Quarantined
 //!      ^            |                         |
 //!      |            +--------> Broken <-------+
@@ -21,6 +21,7 @@ mod open;
 mod platform;
 mod repair;
 mod reset;
+mod rest;
 mod state;
 mod steps;
 mod table;
@@ -36,5 +37,6 @@ pub use open::OpenFailure;
 pub use platform::{DeviceOps, DmaDomains, Interrupts, Platform, Quiesce, Reset};
 pub use repair::{RemoveError, RepairError};
 pub use reset::ResetFailure;
+pub use rest::Resting;
 pub use state::CohortState;
 pub use table::CohortTable;

@@ -1,7 +1,8 @@
 //! The steps of an open and of a close, in order, and the way back from each.
 //!
 //! Open: quiesce all, reset, check that all came back, attach all, `open_device`, interrupts. The domain is built
-//! before. Close: quiesce all, `close_device`, interrupts freed, quarantine all, reset.
+//! before. Close: quiesce all, `close_device`, interrupts freed, quarantine all, reset. An owner that starts anew has its
+//! devices closed and checked, and then the second half of an open.
 
 use super::crew::Crew;
 use super::steps::{Steps, note};
@@ -52,6 +53,27 @@ pub(super) fn run<P: Platform>(
     crew: &mut Crew,
     domain: &Domain<'_, P>,
 ) -> Result<(), Unwound> {
+    unwinding(steps, crew, domain, forward)
+}
+
+/// Gives the members of `crew`, which [`rest`] has taken and reset, back to the owner, or leaves all as it was.
+pub(super) fn wake<P: Platform>(
+    steps: Steps<'_, P>,
+    crew: &mut Crew,
+    domain: &Domain<'_, P>,
+) -> Result<(), Unwound> {
+    unwinding(steps, crew, domain, hand_over)
+}
+
+/// What takes an open forward, and says how far it came.
+type Forward<P> = fn(Steps<'_, P>, &mut Crew, &Domain<'_, P>, &mut Progress) -> Result<(), Failure>;
+
+fn unwinding<P: Platform>(
+    steps: Steps<'_, P>,
+    crew: &mut Crew,
+    domain: &Domain<'_, P>,
+    forward: Forward<P>,
+) -> Result<(), Unwound> {
     let mut progress = Progress::default();
     forward(steps, crew, domain, &mut progress).map_err(|failure| {
         let broken = back(steps, crew, domain, progress).err();
@@ -65,7 +87,6 @@ fn forward<P: Platform>(
     domain: &Domain<'_, P>,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
-    let owner = domain.owner();
     for &device in crew.members() {
         steps.quiesce(device)?;
     }
@@ -75,6 +96,17 @@ fn forward<P: Platform>(
     for &device in crew.members() {
         steps.check_alive(device)?;
     }
+    hand_over(steps, crew, domain, progress)
+}
+
+/// The second half of an open: from devices that are quiet and reset to devices that their owner has.
+fn hand_over<P: Platform>(
+    steps: Steps<'_, P>,
+    crew: &mut Crew,
+    domain: &Domain<'_, P>,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let owner = domain.owner();
     for &requester in crew.requesters() {
         // Counted before: what the IOMMU made of a failing attach is not known, so it goes back too.
         progress.attached += 1;
@@ -132,22 +164,40 @@ pub(super) fn close<P: Platform>(
     result
 }
 
+/// Takes a cohort from an owner that starts anew: a close, after which every member must answer.
+pub(super) fn rest<P: Platform>(
+    steps: Steps<'_, P>,
+    crew: &mut Crew,
+    domain: &Domain<'_, P>,
+) -> Result<(), Failure> {
+    let mut result = close(steps, crew, domain);
+    for &device in crew.members() {
+        note(&mut result, steps.check_alive(device));
+    }
+    result
+}
+
 /// Puts the first `attached` requesters into quarantine, last first.
 fn deny<P: Platform>(
     steps: Steps<'_, P>,
-    crew: &Crew,
+    crew: &mut Crew,
     attached: usize,
     domain: &Domain<'_, P>,
     result: &mut Result<(), Failure>,
 ) {
+    let mut all = Ok(());
     for &requester in crew.requesters().iter().take(attached).rev() {
-        note(result, steps.detach(domain, requester));
+        note(&mut all, steps.detach(domain, requester));
     }
+    if all.is_err() {
+        crew.set_stuck(Some(domain.stuck()));
+    }
+    note(result, all);
 }
 
 /// Brings a cohort back that is out of service: quiet, no interrupts, no memory, reset, and answering. Every step is done
 /// even if one before failed; the first failure is what keeps the cohort out of service.
-pub(super) fn repair<P: Platform>(steps: Steps<'_, P>, crew: &Crew) -> Result<(), Failure> {
+pub(super) fn repair<P: Platform>(steps: Steps<'_, P>, crew: &mut Crew) -> Result<(), Failure> {
     let mut result = Ok(());
     for &device in crew.members().iter().rev() {
         note(&mut result, steps.quiesce(device));
@@ -155,9 +205,14 @@ pub(super) fn repair<P: Platform>(steps: Steps<'_, P>, crew: &Crew) -> Result<()
     for &device in crew.members().iter().rev() {
         note(&mut result, steps.release_interrupts(device));
     }
+    let mut all = Ok(());
     for &requester in crew.requesters().iter().rev() {
-        note(&mut result, steps.quarantine(requester));
+        note(&mut all, steps.quarantine_from(crew.stuck(), requester));
     }
+    if all.is_ok() {
+        crew.set_stuck(None);
+    }
+    note(&mut result, all);
     for (action, set) in crew.resets() {
         note(&mut result, steps.reset(action, set));
     }

@@ -46,8 +46,9 @@ impl<P: Platform> CohortTable<P> {
     /// Brings a cohort back into service: quiets its devices, takes their interrupts, denies them all memory, resets
     /// them, and sees whether they answer. It is in quarantine afterwards, as after a close.
     ///
-    /// A domain that the cohort could not be taken out of when it broke stays pinned all the same, because nobody can tell
-    /// what was done through it.
+    /// A domain that the cohort could not be taken out of when it broke can be closed again after this: what
+    /// [`Domain::close`](super::Domain::close) refused then is to be tried again. A domain that was dropped meanwhile is
+    /// lost.
     ///
     /// # Errors
     /// [`RepairError`]; the cohort is as out of service as before.
@@ -62,8 +63,8 @@ impl<P: Platform> CohortTable<P> {
             slot.standing.state = CohortState::Repairing;
             Ok((crew, soiled_by))
         });
-        let (crew, soiled_by) = claimed.ok_or(RepairError::NotFound)??;
-        let result = open::repair(self.steps(), &crew);
+        let (mut crew, soiled_by) = claimed.ok_or(RepairError::NotFound)??;
+        let result = open::repair(self.steps(), &mut crew);
         let standing = match result {
             Ok(()) => {
                 for registration in crew.registrations() {
@@ -127,14 +128,17 @@ impl<P: Platform> CohortTable<P> {
         if !crew.registrations().iter().any(leaves) {
             return crew;
         }
+        let (registrations, stuck) = crew.disband();
         let (leaving, mut staying): (Vec<Registration>, Vec<Registration>) =
-            crew.disband().into_iter().partition(leaves);
+            registrations.into_iter().partition(leaves);
         for registration in leaving {
             if let Err(still) = self.sets().unregister(registration) {
                 staying.push(still.registration);
             }
         }
         staying.sort_unstable_by_key(Registration::device);
-        Crew::new(self.cohorts(), cohort, staying)
+        let mut crew = Crew::new(self.cohorts(), cohort, staying);
+        crew.set_stuck(stuck);
+        crew
     }
 }

@@ -18,6 +18,8 @@ pub enum CohortState {
     Resetting(Owner),
     /// It is being taken back from an owner.
     Closing(Owner),
+    /// Its owner starts anew: it is in quarantine, or on its way there, and kept for the owner.
+    Resting(Owner),
     /// A step failed and left hardware in a state that nobody knows. It stays so until it is
     /// [repaired](super::CohortTable::repair), or the machine restarts.
     Broken(Failure),
@@ -30,9 +32,11 @@ impl CohortState {
     #[must_use]
     pub const fn holder(self) -> Option<Owner> {
         match self {
-            Self::Opening(owner) | Self::Open(owner) | Self::Resetting(owner) | Self::Closing(owner) => {
-                Some(owner)
-            }
+            Self::Opening(owner)
+            | Self::Open(owner)
+            | Self::Resetting(owner)
+            | Self::Closing(owner)
+            | Self::Resting(owner) => Some(owner),
             Self::Quarantined | Self::Broken(_) | Self::Repairing => None,
         }
     }
@@ -55,6 +59,7 @@ impl fmt::Display for CohortState {
             Self::Open(owner) => write!(f, "open for {owner}"),
             Self::Resetting(owner) => write!(f, "being reset for {owner}"),
             Self::Closing(owner) => write!(f, "being closed for {owner}"),
+            Self::Resting(owner) => write!(f, "kept for {owner}, which starts anew"),
             Self::Broken(failure) => write!(f, "out of service ({failure})"),
             Self::Repairing => f.write_str("being repaired"),
         }

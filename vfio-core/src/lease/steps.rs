@@ -1,5 +1,6 @@
 //! The single steps that opens, closes, resets and repairs are made of, each with its name in case it fails.
 
+use super::domain::Stuck;
 use super::{Domain, Platform};
 use crate::cohort::ResetAction;
 use crate::fault::{Failure, Fault, Step};
@@ -34,11 +35,19 @@ impl<P: Platform> Steps<'_, P> {
         named(Step::Quarantine(requester), self.0.quarantine(requester))
     }
 
+    /// The same for a requester that perhaps could not be taken out of a domain before.
+    pub(super) fn quarantine_from(self, stuck: Option<&Stuck>, requester: Requester) -> Result<(), Failure> {
+        match stuck {
+            Some(stuck) => named(Step::Quarantine(requester), stuck.quarantine(self.0, requester)),
+            None => self.quarantine(requester),
+        }
+    }
+
     pub(super) fn attach(self, domain: &Domain<'_, P>, requester: Requester) -> Result<(), Failure> {
         named(Step::Attach(requester), domain.attach(requester))
     }
 
-    /// From the domain into quarantine. If that fails, the domain and what it maps stay for good.
+    /// From the domain into quarantine. If that fails, the domain and what it maps stay until a repair has done it.
     pub(super) fn detach(self, domain: &Domain<'_, P>, requester: Requester) -> Result<(), Failure> {
         named(Step::Quarantine(requester), domain.quarantine(requester))
     }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::crew::Crew;
-use super::open::{self, OpenFailure};
+use super::open::{self, OpenFailure, Unwound};
 use super::steps::Steps;
 use super::{CohortState, Domain, DomainError, DomainOptions, Lease, Platform};
 use crate::cohort::{
@@ -251,14 +251,27 @@ impl<P: Platform> CohortTable<P> {
             return Err(refusal.into());
         }
         let opened = open::run(self.steps(), &mut crew, domain);
+        self.conclude(cohort.id(), domain, crew, before, opened)
+    }
+
+    /// After the steps of an open: the lease, or the cohort as the way back left it, whose last user was `before`.
+    pub(super) fn conclude<'t>(
+        &'t self,
+        cohort: CohortId,
+        domain: &Domain<'t, P>,
+        crew: Crew,
+        before: Option<Owner>,
+        opened: Result<(), Unwound>,
+    ) -> Result<Lease<'t, P>, OpenFailure> {
         match opened {
             Ok(()) => {
+                let owner = domain.owner();
                 let standing = Standing {
                     state: CohortState::Open(owner),
                     soiled_by: Some(owner),
                 };
-                self.stand(cohort.id(), standing, None);
-                Ok(Lease::new(self, cohort.id(), domain.share(), crew, before))
+                self.stand(cohort, standing, None);
+                Ok(Lease::new(self, cohort, domain.share(), crew, before))
             }
             Err(unwound) => {
                 domain.leave(crew.requesters());
@@ -269,7 +282,7 @@ impl<P: Platform> CohortTable<P> {
                     state,
                     soiled_by: before,
                 };
-                self.stand(cohort.id(), standing, Some(crew));
+                self.stand(cohort, standing, Some(crew));
                 Err(match unwound.broken {
                     None => OpenFailure::Failed(unwound.failure),
                     Some(broken) => OpenFailure::Broken {

@@ -161,15 +161,15 @@ fn hex(text: &str, max: u16) -> Result<u16, ParseBdfError> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::testing::scaled;
     use std::string::ToString;
 
     #[test]
     fn what_is_printed_reads_back() {
-        // All of them; Miri, which is slow, takes some.
-        for id in (0..=u16::MAX).step_by(if cfg!(miri) { 509 } else { 1 }) {
+        for id in (0..=u16::MAX).step_by(scaled(1, 509)) {
             let bdf = Bdf::from_requester_id(0xabc, id);
             assert_eq!(bdf.to_string().parse(), Ok(bdf));
             assert_eq!(bdf.requester_id(), id);

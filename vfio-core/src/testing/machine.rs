@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use std::vec::Vec;
 
+use super::scaled;
 use crate::DeviceId;
 use crate::pci::{Acs, AcsCapability, Bdf, BusRange, Function, PortKind, ResetMethods};
 
@@ -192,7 +193,7 @@ fn part() -> impl Strategy<Value = Part> {
         device().prop_map(Part::Device),
         (1..4u8, 0..3u8).prop_map(|(a, b)| Part::Bridge(a, b))
     ];
-    let (depth, most) = if cfg!(miri) { (1, 3) } else { (2, 4) };
+    let (depth, most) = scaled((2, 4), (1, 3));
     leaf.prop_recursive(depth, 8, 3, move |inner| {
         prop::collection::vec((any::<bool>(), inner), 1..most).prop_map(Part::Switch)
     })
@@ -202,9 +203,8 @@ fn part() -> impl Strategy<Value = Part> {
 pub(crate) fn arbitrary() -> impl Strategy<Value = Vec<Function>> {
     let slot = prop_oneof![
         device().prop_map(RootSlot::Device),
-        prop::collection::vec((any::<bool>(), part()), 1..if cfg!(miri) { 2 } else { 3 })
-            .prop_map(RootSlot::Ports),
+        prop::collection::vec((any::<bool>(), part()), 1..scaled(3, 2)).prop_map(RootSlot::Ports),
     ];
-    let most = if cfg!(miri) { 2 } else { 5 };
+    let most = scaled(5, 2);
     prop::collection::vec(slot, 1..most).prop_map(|slots| build(&slots))
 }

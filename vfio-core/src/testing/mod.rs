@@ -13,12 +13,18 @@ pub mod pci;
 #[cfg(test)]
 pub(crate) mod platform;
 
-/// How many cases a property is tried with; few under Miri, which is slow and looks for something else.
+/// How much of something a test tries: `normally`, or `under_miri`, which is some thousand times slower than a processor and
+/// looks for undefined behaviour, not for rare cases. Whatever Miri is spared goes through here.
+#[cfg(test)]
+pub(crate) const fn scaled<T: Copy>(normally: T, under_miri: T) -> T {
+    if cfg!(miri) { under_miri } else { normally }
+}
+
+/// How many cases a property is tried with.
 #[cfg(test)]
 pub(crate) fn cases(normally: u32) -> proptest::test_runner::Config {
-    let cases = if cfg!(miri) { 2 } else { normally };
     proptest::test_runner::Config {
-        cases,
+        cases: scaled(normally, 2),
         failure_persistence: None,
         ..Default::default()
     }

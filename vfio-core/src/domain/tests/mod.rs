@@ -11,6 +11,7 @@ use std::vec::Vec;
 use super::*;
 use crate::addr::{HostPhys, Iova};
 use crate::pci::Bdf;
+use crate::testing::scaled;
 use crate::{Access, Mapping, Requester};
 
 const RW: Access = Access::READ.union(Access::WRITE);
@@ -218,11 +219,7 @@ fn pages_up_to(last: u64) -> Option<IovaRange> {
 #[test]
 fn the_limit_counts_mappings_and_gives_them_back() {
     let limits = Limits::default();
-    for limit in [1, 1_000, DEFAULT_LIMIT] {
-        // Miri is slow, and a thousand show what there is to see.
-        if cfg!(miri) && limit > 1_000 {
-            continue;
-        }
+    for limit in [1, scaled(1_000, 100), scaled(DEFAULT_LIMIT, 600)] {
         let mut mappings = Mappings::new(limit);
         for page in 0..limit as u64 {
             // From both ends, so that the tree grows everywhere.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::testing::cases;
+use crate::testing::{cases, scaled};
 
 /// Pages of the model: half of them at the bottom of the address space, half at its top.
 const PAGES: u64 = 48;
@@ -94,7 +94,7 @@ proptest! {
     #![proptest_config(cases(512))]
 
     #[test]
-    fn mappings_are_what_the_pages_say(ops in prop::collection::vec(op(), 1..if cfg!(miri) { 8 } else { 80 }), limit in 1usize..12) {
+    fn mappings_are_what_the_pages_say(ops in prop::collection::vec(op(), 1..scaled(80, 8)), limit in 1usize..12) {
         let mut mappings = Mappings::new(limit);
         let (mut limits, mut model) = (Limits::default(), Model::default());
         for (at, op) in ops.into_iter().enumerate() {

@@ -106,17 +106,22 @@ impl Frame {
 
     /// `N` bytes; zeros beyond the end.
     pub(super) fn take<const N: usize>(&self, offset: usize) -> [u8; N] {
-        let mut bytes = [0; N];
-        for (to, from) in bytes.iter_mut().zip(self.0.iter().skip(offset)) {
-            *to = *from;
-        }
-        bytes
+        let there = self.0.get(offset..).unwrap_or_default();
+        there.first_chunk().copied().unwrap_or_else(|| {
+            let mut bytes = [0; N];
+            for (to, from) in bytes.iter_mut().zip(there) {
+                *to = *from;
+            }
+            bytes
+        })
     }
 
     /// Writes bytes; none beyond the end.
     pub(super) fn fill(&mut self, offset: usize, bytes: &[u8]) {
-        for (to, from) in self.0.iter_mut().skip(offset).zip(bytes) {
-            *to = *from;
+        let there = self.0.get_mut(offset..).unwrap_or_default();
+        let length = there.len().min(bytes.len());
+        if let (Some(to), Some(from)) = (there.get_mut(..length), bytes.get(..length)) {
+            to.copy_from_slice(from);
         }
     }
 }

@@ -6,12 +6,13 @@
 use alloc::vec::Vec;
 
 use super::state::{Member, State, Turn};
-use super::{Domain, JoinRefusal};
+use super::{Domain, JoinRefusal, Shared};
 use crate::addr::Iova;
 use crate::domain::Limits;
 use crate::fault::Fault;
 use crate::id::Requester;
 use crate::lease::Platform;
+use crate::sync::Arc;
 
 impl<P: Platform> Domain<'_, P> {
     /// Whether the mappings fit all of `requesters` and the units that translate for them.
@@ -38,7 +39,7 @@ impl<P: Platform> Domain<'_, P> {
         let mut state = self.0.shared.state.lock();
         state
             .members
-            .retain(|member| member.attached || !requesters.contains(&member.requester));
+            .retain(|member| member.attached || member.stuck || !requesters.contains(&member.requester));
         state.set_limits();
     }
 
@@ -78,18 +79,14 @@ impl<P: Platform> Domain<'_, P> {
     }
 
     /// Puts a requester into quarantine. With the last one behind a unit the unit forgets the domain. If it fails, the
-    /// domain is kept for good with all that it maps.
+    /// domain is kept with all that it maps, until a repair of the cohort has done it.
     pub(in crate::lease) fn quarantine(&self, requester: Requester) -> Result<(), Fault> {
-        // This is done in any case. A change that goes on at the same time, which takes longer than any should, may then
-        // find that its unit has forgotten the domain; its range is poisoned, and that is safe.
-        let _turn = Turn::take(&self.0.shared);
-        let done = self.platform().quarantine(requester);
-        let mut state = self.0.shared.state.lock();
-        match done {
-            Ok(()) => state.set_attached(requester, false),
-            Err(_) => state.pinned = true,
-        }
-        done
+        quarantine(&self.0.shared, self.platform(), requester)
+    }
+
+    /// What is left of this domain to a cohort that could not be taken out of it.
+    pub(in crate::lease) fn stuck(&self) -> Stuck {
+        Stuck(Arc::clone(&self.0.shared))
     }
 
     fn newcomers(&self, requesters: &[Requester]) -> Result<Vec<Member>, JoinRefusal> {
@@ -101,6 +98,7 @@ impl<P: Platform> Domain<'_, P> {
                 limits: self.platform().limits(unit)?,
                 reserved: self.platform().reserved(requester)?,
                 attached: false,
+                stuck: false,
             })
         };
         let each = requesters.iter().map(|requester| {
@@ -112,6 +110,34 @@ impl<P: Platform> Domain<'_, P> {
         });
         each.collect()
     }
+}
+
+/// A domain that requesters could not be taken out of. It does not keep the domain alive, which is not destroyed as long as
+/// one of them is in it.
+pub(in crate::lease) struct Stuck(Arc<Shared>);
+
+impl Stuck {
+    /// Tries again. When this is `Ok`, the requester reaches nothing of the domain any more.
+    pub(in crate::lease) fn quarantine<P: Platform>(
+        &self,
+        platform: &P,
+        requester: Requester,
+    ) -> Result<(), Fault> {
+        quarantine(&self.0, platform, requester)?;
+        let mut state = self.0.state.lock();
+        state.members.retain(|member| member.requester != requester);
+        state.set_limits();
+        Ok(())
+    }
+}
+
+fn quarantine<P: Platform>(shared: &Shared, platform: &P, requester: Requester) -> Result<(), Fault> {
+    // This is done in any case. A change that goes on at the same time, which takes longer than any should, may then
+    // find that its unit has forgotten the domain; its range is poisoned, and that is safe.
+    let _turn = Turn::take(shared);
+    let done = platform.quarantine(requester);
+    shared.state.lock().note_quarantine(requester, done.is_ok());
+    done
 }
 
 /// The limits with `newcomers`, if all mappings keep to them.

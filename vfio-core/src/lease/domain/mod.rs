@@ -16,6 +16,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::lease) use attach::Stuck;
 pub use error::{DomainError, JoinRefusal, MapFailure, SoftwareRefusal, UnmapFailure};
 pub use software::{Release, SoftwareDma, UnmapListener};
 
@@ -193,7 +194,7 @@ impl<'t, P: Platform> Domain<'t, P> {
     pub fn close(self) -> Result<Vec<Mapping>, DomainInUse<'t, P>> {
         let in_use = {
             let state = self.0.shared.state.lock();
-            state.pinned || !state.listeners.is_empty()
+            state.is_pinned() || !state.listeners.is_empty()
         };
         if in_use {
             return Err(DomainInUse { domain: self });
@@ -207,7 +208,7 @@ impl<'t, P: Platform> Domain<'t, P> {
 
 impl<P: Platform> Drop for Inner<'_, P> {
     fn drop(&mut self) {
-        if self.shared.state.lock().pinned {
+        if self.shared.state.lock().is_pinned() {
             return;
         }
         if self.table.platform().destroy_domain(self.id).is_err() {

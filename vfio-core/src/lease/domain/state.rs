@@ -28,6 +28,8 @@ pub(super) struct Member {
     pub(super) reserved: Vec<ReservedRegion>,
     /// From before it is attached until its quarantine is `Ok`: it may reach what its unit maps.
     pub(super) attached: bool,
+    /// Its quarantine failed, and has not worked since.
+    pub(super) stuck: bool,
 }
 
 /// A unit that a domain's requesters are behind.
@@ -49,8 +51,6 @@ pub(super) struct State {
     pub(super) listeners: BTreeMap<MediatedId, Listener>,
     /// What is being unmapped: nothing in it is pinned.
     pub(super) unmapping: Option<IovaRange>,
-    /// A requester that could not be put into quarantine is still in it: it must never be destroyed.
-    pub(super) pinned: bool,
     busy: bool,
 }
 
@@ -64,7 +64,6 @@ impl State {
             pins: Pins::new(pinned_pages),
             listeners: BTreeMap::new(),
             unmapping: None,
-            pinned: false,
             busy: false,
         }
     }
@@ -98,6 +97,23 @@ impl State {
             }
         }
         self.units.sort_unstable_by_key(|unit| unit.id);
+    }
+
+    /// Whether a requester that could not be put into quarantine may still be in it: it must not be destroyed then.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.members.iter().any(|member| member.stuck)
+    }
+
+    /// Notes what came of a requester's quarantine.
+    pub(super) fn note_quarantine(&mut self, requester: Requester, denied: bool) {
+        for member in &mut self.members {
+            if member.requester == requester {
+                member.stuck = !denied;
+            }
+        }
+        if denied {
+            self.set_attached(requester, false);
+        }
     }
 
     pub(super) fn set_whole(&mut self, id: UnitId) {

@@ -6,13 +6,13 @@ use std::vec::Vec;
 
 use super::{GUEST, Table, cohort_at, domain, plan, table};
 use crate::lease::{CohortState, OpenFailure};
-use crate::testing::cases;
 use crate::testing::machine::{arbitrary, demo};
 use crate::testing::platform::Call;
+use crate::testing::{cases, scaled};
 use crate::{DeviceId, Failure, Fault, Step};
 
 /// What undoes the calls of `trace`, in order; the last one failed.
-fn way_back(trace: &[(Call, bool)]) -> Vec<Call> {
+pub(super) fn way_back(trace: &[(Call, bool)]) -> Vec<Call> {
     let mut back = Vec::new();
     for (call, ok) in trace.iter().rev() {
         match call {
@@ -52,7 +52,7 @@ pub(super) fn failure(call: Call) -> Failure {
 }
 
 /// The failure that the last call of `trace` makes. Mappings that are made in a unit with the first attach are part of it.
-fn failure_of(trace: &[(Call, bool)]) -> Failure {
+pub(super) fn failure_of(trace: &[(Call, bool)]) -> Failure {
     let mut steps = trace.iter().rev().map(|(call, _)| *call);
     failure(steps.find(|call| !matches!(call, Call::Map(..))).unwrap())
 }
@@ -170,7 +170,7 @@ fn close_breaks(table: &Table, devices: &[DeviceId], at: usize) -> bool {
 }
 
 /// The calls of a close of one cohort, by the definition of its order.
-fn way_of_close(table: &Table, devices: &[DeviceId]) -> Vec<Call> {
+pub(super) fn way_of_close(table: &Table, devices: &[DeviceId]) -> Vec<Call> {
     let cohort = table.cohorts().cohort_of(devices[0]).unwrap();
     let mut members = cohort.members().to_vec();
     members.reverse();
@@ -194,8 +194,8 @@ fn way_of_close(table: &Table, devices: &[DeviceId]) -> Vec<Call> {
 
 #[test]
 fn p5_every_step_of_open_and_close_of_every_cohort_fails_once() {
-    // One with a set of two is enough for Miri, which is slow.
-    for first in if cfg!(miri) { 1..2 } else { 0..6 } {
+    // Under Miri, one with a set of two.
+    for first in scaled(0, 1)..scaled(6, 2) {
         let devices = cohort_at(&table(demo()), first);
         let steps = steps_of_open(&table(demo()), &devices);
         for at in 0..steps {

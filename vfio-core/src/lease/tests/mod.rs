@@ -11,6 +11,7 @@ mod order;
 mod remove;
 mod repair;
 mod resets;
+mod rest;
 mod sriov;
 
 use std::vec::Vec;

@@ -7,11 +7,13 @@ use std::vec::Vec;
 
 use super::{GUEST, OTHER, Table, cohort_at, domain, table};
 use crate::cohort::{CohortId, Refusal};
-use crate::lease::{CohortState, Domain, Lease, OpenFailure, RemoveError, RepairError, ResetFailure};
+use crate::lease::{
+    CohortState, Domain, Lease, OpenFailure, RemoveError, RepairError, ResetFailure, Resting,
+};
 use crate::set::Patience;
-use crate::testing::cases;
 use crate::testing::machine::{FLR, Part, RootSlot, arbitrary, build};
 use crate::testing::platform::Recorder;
+use crate::testing::{cases, scaled};
 use crate::{DeviceId, Owner};
 
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +28,10 @@ enum Op {
         device: usize,
         count: usize,
     },
+    /// The owner of a lease starts anew: its cohort rests.
+    Rest { lease: usize },
+    /// A cohort that rests is given back, or given up.
+    Wake { resting: usize, wakes: bool },
     /// Resets a device of a lease, or its whole set.
     Reset {
         lease: usize,
@@ -47,11 +53,13 @@ fn ops() -> impl Strategy<Value = Vec<(Op, Option<usize>)>> {
         4 => at().prop_map(|lease| Op::Close { lease }),
         2 => (at(), at(), 1..4usize).prop_map(|(lease, device, count)| Op::Handles { lease, device, count }),
         2 => (at(), at(), any::<bool>()).prop_map(|(lease, device, whole)| Op::Reset { lease, device, whole }),
+        2 => at().prop_map(|lease| Op::Rest { lease }),
+        2 => (at(), prop::bool::weighted(0.8)).prop_map(|(resting, wakes)| Op::Wake { resting, wakes }),
         2 => at().prop_map(|device| Op::Repair { device }),
         1 => at().prop_map(|device| Op::Remove { device }),
     ];
     let fail = prop::option::weighted(0.15, 0..12usize);
-    prop::collection::vec((op, fail), 1..if cfg!(miri) { 10 } else { 40 })
+    prop::collection::vec((op, fail), 1..scaled(40, 10))
 }
 
 /// How a cohort stands, by the model.
@@ -59,6 +67,7 @@ fn ops() -> impl Strategy<Value = Vec<(Op, Option<usize>)>> {
 struct Held {
     by: Option<Owner>,
     last: Option<Owner>,
+    rests: bool,
     broken: bool,
 }
 
@@ -66,6 +75,7 @@ struct World<'t> {
     table: &'t Table,
     domains: &'t [Domain<'t, Recorder>; 2],
     leases: Vec<Lease<'t, Recorder>>,
+    resting: Vec<Resting<'t, Recorder>>,
     cohorts: BTreeMap<CohortId, Held>,
     /// Devices that are gone, and those that are to go when they are closed.
     removed: BTreeSet<DeviceId>,
@@ -96,9 +106,11 @@ impl<'t> World<'t> {
                 self.handles(lease, device, count)
             }
             Op::Reset { lease, device, whole } if !self.leases.is_empty() => self.reset(lease, device, whole),
+            Op::Rest { lease } if !self.leases.is_empty() => self.rest(lease),
+            Op::Wake { resting, wakes } if !self.resting.is_empty() => self.wake(resting, wakes),
             Op::Repair { device } => self.repair(device),
             Op::Remove { device } => self.remove(device),
-            Op::Close { .. } | Op::Handles { .. } | Op::Reset { .. } => {}
+            Op::Close { .. } | Op::Handles { .. } | Op::Reset { .. } | Op::Rest { .. } | Op::Wake { .. } => {}
         }
     }
 
@@ -150,7 +162,7 @@ impl<'t> World<'t> {
                         Held {
                             by: Some(owner),
                             last: Some(owner),
-                            broken: false,
+                            ..Held::default()
                         },
                     );
                 }
@@ -180,6 +192,56 @@ impl<'t> World<'t> {
         assert_eq!(held.by.take(), Some(owner));
         held.broken = self.failed;
         held.last = held.last.filter(|_| bare || self.failed);
+    }
+
+    fn rest(&mut self, lease: usize) {
+        let lease = self.leases.swap_remove(lease % self.leases.len());
+        let (cohort, owner) = (lease.cohort(), lease.owner());
+        let result = lease.rest();
+        self.failed = self.table.platform().take_trace().iter().any(|(_, ok)| !ok);
+        let held = self.cohorts.get_mut(&cohort).unwrap();
+        match result {
+            Ok(resting) => {
+                assert!(!self.failed);
+                assert_eq!((resting.owner(), held.by), (owner, Some(owner)));
+                held.rests = true;
+                self.resting.push(resting);
+            }
+            Err(_) => {
+                assert!(self.failed);
+                held.by = None;
+                held.broken = true;
+            }
+        }
+    }
+
+    fn wake(&mut self, resting: usize, wakes: bool) {
+        let resting = self.resting.swap_remove(resting % self.resting.len());
+        let (cohort, owner) = (resting.cohort(), resting.owner());
+        let leaves = resting
+            .devices()
+            .iter()
+            .any(|device| self.leaving.contains(device));
+        let bare = self.bare(cohort);
+        assert_eq!(resting.not_reset().is_some(), bare);
+        let woken = wakes.then(|| resting.wake());
+        self.failed = self.table.platform().take_trace().iter().any(|(_, ok)| !ok);
+        let held = self.cohorts.get_mut(&cohort).unwrap();
+        held.rests = false;
+        match woken {
+            Some(Ok(lease)) => {
+                assert!(!self.failed && !leaves);
+                assert_eq!(lease.owner(), owner);
+                self.leases.push(lease);
+                return;
+            }
+            Some(Err(OpenFailure::Failed(_))) => assert!(self.failed),
+            Some(Err(OpenFailure::Refused(Refusal::Removed(_)))) => assert!(leaves && !self.failed),
+            Some(Err(other)) => panic!("one failing step is undone: {other}"),
+            None => assert!(!self.failed, "giving up touches nothing"),
+        }
+        held.by = None;
+        held.last = held.last.filter(|_| bare);
     }
 
     fn handles(&mut self, lease: usize, device: usize, count: usize) {
@@ -292,7 +354,7 @@ impl<'t> World<'t> {
                     .sets()
                     .set(self.table.cohorts().device(*device).unwrap().set);
                 let counted = set.as_ref().map_or(0, |set| set.counts(*device).device);
-                let open = held.by.is_some() && present.contains(device);
+                let open = held.by.is_some() && !held.rests && present.contains(device);
                 assert_eq!(
                     counted,
                     u32::from(open),
@@ -303,7 +365,7 @@ impl<'t> World<'t> {
             }
             match held.by {
                 _ if held.broken => assert!(matches!(state, CohortState::Broken(_))),
-                Some(owner) => {
+                Some(owner) if !held.rests => {
                     assert_eq!(state, CohortState::Open(owner));
                     let number = self.domains[usize::from(owner == OTHER)].id();
                     for device in &present {
@@ -312,8 +374,9 @@ impl<'t> World<'t> {
                         assert_eq!((view.opened[device], view.interrupts[device]), (owner, owner));
                     }
                 }
-                None => {
-                    assert_eq!(state, CohortState::Quarantined);
+                by => {
+                    let resting = by.map(CohortState::Resting);
+                    assert_eq!(state, resting.unwrap_or(CohortState::Quarantined));
                     assert!(!cohort.requesters().iter().any(|r| view.attached.contains_key(r)));
                     for device in &present {
                         let used = view.opened.contains_key(device) || view.interrupts.contains_key(device);
@@ -331,6 +394,7 @@ fn run(table: &Table, ops: Vec<(Op, Option<usize>)>) {
         table,
         domains: &domains,
         leases: Vec::new(),
+        resting: Vec::new(),
         cohorts: BTreeMap::new(),
         removed: BTreeSet::new(),
         leaving: BTreeSet::new(),
@@ -352,7 +416,7 @@ fn run(table: &Table, ops: Vec<(Op, Option<usize>)>) {
 
 /// A machine of up to 256 functions: random parts, and a field of equal devices behind ports.
 fn up_to_256() -> impl Strategy<Value = Vec<crate::pci::Function>> {
-    let ports = if cfg!(miri) { 1..3usize } else { 1..14 };
+    let ports = 1..scaled(14usize, 3);
     let field = (ports, 1..8usize, any::<bool>()).prop_map(|(ports, functions, acs)| {
         let device = || Part::Device((0..functions).map(|_| (acs, FLR)).collect());
         let slots: Vec<RootSlot> = (0..ports)

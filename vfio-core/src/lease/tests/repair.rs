@@ -104,3 +104,70 @@ fn there_is_nothing_to_repair_in_another_machine() {
     let last = large.cohorts().iter().last().unwrap().id();
     assert_eq!(small.repair(last), Err(RepairError::NotFound));
 }
+
+/// Memory that a device may have reached is free again when a repair has taken the device out of the domain, and not before.
+#[test]
+fn a_domain_that_could_not_be_left_is_closed_after_the_repair() {
+    let (a, b) = (id("01:00.0"), id("01:00.1"));
+    // The two quarantines of a close.
+    for breaks_at in 6..8 {
+        let table = table(demo());
+        let (mut broken, theirs) = (domain(&table, GUEST), domain(&table, OTHER));
+        let other = lease(&table, &broken, &[id("04:00.0")]);
+        let lease = lease(&table, &broken, &[a, b]);
+        let cohort = lease.cohort();
+        table.platform().fail_at([breaks_at]);
+        lease.close().unwrap_err();
+        // A repair whose own quarantine of the requester fails leaves it pinned.
+        let stuck = if breaks_at == 6 { 4 } else { 5 };
+        for at in [&[stuck][..], &[4, 5]] {
+            table.platform().fail_at(at.iter().copied());
+            assert!(matches!(table.repair(cohort), Err(RepairError::Failed(_))));
+            broken = broken.close().unwrap_err().domain;
+        }
+        table.platform().fail_at([]);
+        // Mapping goes on, for the other cohort in it.
+        broken.map(super::region(0x20_0000)).unwrap();
+        table.repair(cohort).unwrap();
+        let still = broken.close().unwrap_err().domain;
+        other.close().unwrap();
+        assert_eq!(still.close().unwrap().len(), 3);
+        assert_eq!(table.platform().view().domains, [theirs.id()].into());
+        table.platform().settle();
+        drop(super::lease(&table, &theirs, &[a, b]));
+    }
+}
+
+/// What is still in a domain when everything else is done is what keeps it, not that something failed once.
+#[test]
+fn a_repair_frees_a_domain_by_its_quarantine_even_if_it_fails_otherwise() {
+    let (a, b) = (id("01:00.0"), id("01:00.1"));
+    let table = table(demo());
+    let broken = domain(&table, GUEST);
+    let lease = lease(&table, &broken, &[a, b]);
+    let cohort = lease.cohort();
+    table.platform().fail_at([6, 7]);
+    lease.close().unwrap_err();
+    let broken = broken.close().unwrap_err().domain;
+    // The reset fails: the cohort stays out of service, but it reaches no memory.
+    table.platform().fail_at([6]);
+    assert!(matches!(table.repair(cohort), Err(RepairError::Failed(_))));
+    assert!(table.platform().view().attached.is_empty());
+    broken.close().unwrap();
+}
+
+#[test]
+fn a_domain_that_was_dropped_while_a_device_was_in_it_is_never_destroyed() {
+    let table = table(demo());
+    let (a, b) = (id("01:00.0"), id("01:00.1"));
+    let domain = domain(&table, GUEST);
+    let (number, lease) = (domain.id(), lease(&table, &domain, &[a, b]));
+    let cohort = lease.cohort();
+    table.platform().fail_at([6]);
+    lease.close().unwrap_err();
+    table.platform().fail_at([]);
+    drop(domain);
+    table.repair(cohort).unwrap();
+    assert!(table.platform().view().domains.contains(&number));
+    assert!(table.platform().view().attached.is_empty());
+}

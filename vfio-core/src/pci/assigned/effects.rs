@@ -1,15 +1,12 @@
 //! What a write to configuration space means beyond bits, carried out in the order in which it is said.
 
 use super::mmio::{BarWidth, number};
-use super::{BarAccess, PciDevice};
+use super::{Hardware, OpenFunction};
 use crate::clock::MILLISECOND;
 use crate::device::AccessError;
 use crate::fault::Fault;
 use crate::pci::config::{Registers, Width};
-use crate::pci::device::Exposure;
-use crate::pci::irq::IrqBackend;
-use crate::pci::reset::Host;
-use crate::pci::spec::capability;
+use crate::pci::device::PowerState;
 use crate::pci::vconfig::{ConfigError, Effect, VpdAccess};
 
 /// How long a function may take for four bytes of vital product data.
@@ -32,10 +29,15 @@ impl From<ConfigError> for AccessError {
     }
 }
 
-impl<H: Host, M: BarAccess, E: Exposure, B: IrqBackend> PciDevice<'_, H, M, E, B> {
+impl OpenFunction {
     /// Writes configuration space, in aligned pieces, each with what it means. Mappings are gone before memory is turned
     /// off, and there again as soon as it is on.
-    pub(super) fn write_config(&mut self, offset: u64, data: &[u8]) -> Result<(), AccessError> {
+    pub(super) fn write_config<H: Hardware>(
+        &mut self,
+        hardware: &mut H,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), AccessError> {
         let size = u64::from(self.config.size());
         let outside = AccessError::Outside { offset, size };
         let end = u64::try_from(data.len())
@@ -51,50 +53,74 @@ impl<H: Host, M: BarAccess, E: Exposure, B: IrqBackend> PciDevice<'_, H, M, E, B
             let width = BarWidth::at(at.into(), rest.len(), BarWidth::Dword);
             let (now, later) = rest.split_at_checked(width.bytes().into()).unwrap_or_default();
             let value = number(now) as u32;
-            result = result.and(self.write_register(at, width.config(), value));
+            result = result.and(self.write_register(hardware, at, width.config(), value));
             at = at.saturating_add(width.bytes().into());
             rest = later;
         }
         result
     }
 
-    /// One register. If the mappings cannot be taken away, it is not written. What else fails does not keep the rest from
-    /// being done.
-    pub(super) fn write_register(&mut self, at: u16, width: Width, value: u32) -> Result<(), AccessError> {
-        if self.config.turns_memory_off(at, width, value) {
-            self.hide()?;
-        }
-        let effects = self.config.write(self.machine.host, at, width, value)?;
-        let mut result = Ok(());
-        for effect in effects {
-            result = result.and(self.carry_out(effect));
-        }
-        self.show();
-        result
+    /// Reads one register of configuration space.
+    ///
+    /// # Errors
+    /// [`AccessError::Outside`] or [`AccessError::Shape`].
+    pub fn read_register<H: Hardware>(
+        &self,
+        hardware: &H,
+        offset: u16,
+        width: Width,
+    ) -> Result<u32, AccessError> {
+        Ok(self.config.read(hardware.config(), offset, width)?)
     }
 
-    fn carry_out(&mut self, effect: Effect) -> Result<(), AccessError> {
+    /// Writes one register of configuration space, with all that this means. If mappings cannot be taken away that must be gone before,
+    /// it is not written. What else fails does not keep the rest from being done.
+    ///
+    /// # Errors
+    /// [`AccessError::Outside`] or [`AccessError::Shape`], by the owner's mistake; [`AccessError::Fault`], by the hardware's.
+    pub fn write_register<H: Hardware>(
+        &mut self,
+        hardware: &mut H,
+        offset: u16,
+        width: Width,
+        value: u32,
+    ) -> Result<(), AccessError> {
+        if self.config.turns_memory_off(offset, width, value) {
+            self.hide(hardware)?;
+        }
+        let effects = self.config.write(hardware.config(), offset, width, value)?;
+        let mut result = Ok(());
+        for effect in effects {
+            result = result.and(self.carry_out(hardware, effect));
+        }
+        result.and(Ok(self.show(hardware)?))
+    }
+
+    fn carry_out<H: Hardware>(&mut self, hardware: &mut H, effect: Effect) -> Result<(), AccessError> {
         match effect {
             // The hardware was told, and mappings follow after the last effect.
-            Effect::Decode { .. } | Effect::BusMaster(_) => Ok(()),
+            Effect::Decode { .. } | Effect::BusMaster(_) | Effect::BarMoved { .. } => Ok(()),
             Effect::LineDisabled(disabled) => {
-                let (irqs, mut wired) = self.wired();
+                let (irqs, mut wired) = self.wired(hardware);
                 irqs.line_disabled(disabled, &mut wired);
                 Ok(())
             }
-            // Where it was mapped, it is no more.
-            Effect::BarMoved { .. } => Ok(self.hide()?),
-            Effect::Power(state) => Ok(self.set_power(state)?),
-            Effect::Reset => Ok(self.reset_function()?),
-            Effect::Msi(registers) => self.msi_changed(registers),
-            Effect::Msix { enabled, masked } => self.msix_changed(enabled, masked),
+            Effect::Power(state) => Ok(self.set_power(hardware, state)?),
+            Effect::Reset => Ok(self.reset(hardware)?),
+            // What a sleeping function is to send is looked at when it wakes up.
+            Effect::Msi(_) | Effect::Msix { .. } if self.power != PowerState::D0 => Ok(()),
+            Effect::Msi(registers) => self.msi_changed(hardware, registers),
+            Effect::Msix { enabled, masked } => self.msix_changed(hardware, enabled, masked),
             Effect::Vpd(access) => {
-                if let Some(data) = self.read_vpd(access) {
+                if let Some(data) = self.read_vpd(hardware, access) {
                     self.config.vpd_done(access, data);
                 }
                 Ok(())
             }
-            Effect::Restored => self.program_again(),
+            Effect::Restored => {
+                hardware.restored();
+                self.program_again(hardware)
+            }
             Effect::Gone => Err(Fault::Gone.into()),
         }
     }
@@ -105,11 +131,11 @@ impl<H: Host, M: BarAccess, E: Exposure, B: IrqBackend> PciDevice<'_, H, M, E, B
     ///
     /// # Errors
     /// The function does not answer, or its interrupts could not be set up again.
-    pub fn check_reset(&mut self) -> Result<bool, Fault> {
-        match self.config.check_reset(self.machine.host) {
+    pub fn check_reset<H: Hardware>(&mut self, hardware: &mut H) -> Result<bool, Fault> {
+        match self.config.check_reset(hardware.config()) {
             None => Ok(false),
             Some(Effect::Gone) => Err(Fault::Gone),
-            Some(_) => match self.program_again() {
+            Some(_) => match self.program_again(hardware) {
                 Err(AccessError::Fault(fault)) => Err(fault),
                 Err(_) => Err(Fault::Rejected),
                 Ok(()) => Ok(true),
@@ -118,12 +144,9 @@ impl<H: Host, M: BarAccess, E: Exposure, B: IrqBackend> PciDevice<'_, H, M, E, B
     }
 
     /// Reads vital product data. A write is not done: it would change the function for its next owner as well.
-    fn read_vpd(&self, access: VpdAccess) -> Option<u32> {
-        let at = self
-            .function
-            .capability(capability::VPD)
-            .filter(|_| access.write.is_none())?;
-        let registers = Registers::new(self.machine.host, self.function.bdf);
+    fn read_vpd<H: Hardware>(&self, hardware: &H, access: VpdAccess) -> Option<u32> {
+        let at = self.vpd.filter(|_| access.write.is_none())?;
+        let registers = Registers::new(hardware.config(), self.config.bdf());
         registers.set_u16(at + 2, access.address);
         for _ in 0..VPD_TIME {
             let address = registers.u16(at + 2);
@@ -133,7 +156,7 @@ impl<H: Host, M: BarAccess, E: Exposure, B: IrqBackend> PciDevice<'_, H, M, E, B
             if address & VPD_DONE != 0 {
                 return Some(registers.u32(at + 4));
             }
-            self.machine.host.wait(MILLISECOND);
+            hardware.wait(MILLISECOND);
         }
         None
     }

@@ -1,6 +1,5 @@
 //! Accesses to BARs, in the widths that a bus has.
 
-use crate::pci::config::Bar;
 use crate::pci::config::Width;
 
 /// Size of one access to a BAR.
@@ -49,18 +48,6 @@ impl BarWidth {
             Self::Dword | Self::Qword => Width::Dword,
         }
     }
-}
-
-/// The BARs of all functions, in the host.
-///
-/// `offset` is inside the BAR and a multiple of the width; the function decodes it, and is in D0. It may be gone all the same:
-/// reads are ones then.
-pub trait BarAccess {
-    /// Reads at `offset`, zero-extended.
-    fn read(&self, bar: &Bar, offset: u64, width: BarWidth) -> u64;
-
-    /// Writes the low `width` of `value` at `offset`.
-    fn write(&self, bar: &Bar, offset: u64, width: BarWidth, value: u64);
 }
 
 /// `data` as a number.

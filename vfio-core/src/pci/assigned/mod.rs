@@ -1,23 +1,31 @@
-//! A PCI function that is open for an owner, as a [`Device`]: configuration space, regions, interrupts and life in one.
+//! A PCI function that is open for an owner: configuration space, regions, interrupts and life in one.
 //!
-//! [`PciDevice`] ties together what this crate has of a function: its life in the [`FunctionTable`], its
-//! [`VirtualConfig`], its [`Irqs`], its [regions](region). What a write to configuration space means it carries out: decoding,
-//! power states, function resets, MSI and MSI-X. The BARs are mapped for the owner, as [`Exposure`] says, exactly while memory is
-//! decoded, the function is in D0, and nothing resets it; accesses that trap are made through [`BarAccess`], but for the MSI-X
-//! table and its pending bits, which are a model and never the hardware's.
+//! [`OpenFunction`] ties together what this crate has of a function: its [`VirtualConfig`], its [`Irqs`], its
+//! [regions](crate::pci::region). What a write to configuration space means it carries out: decoding, BARs that move, power states,
+//! function resets, MSI and MSI-X, INTx. The BARs answer the owner exactly while memory is decoded, the function is in D0, and nothing
+//! resets it, and where the owner has put them; accesses that trap are made one by one, but for the MSI-X table and its pending bits,
+//! which are a model and never the hardware's. It touches the machine through one trait, [`Hardware`], and allocates no memory once it
+//! is made.
 //!
-//! [`close`](PciDevice::close) leaves nothing of the owner that could act: bus mastering off, INTx masked, no vector, no sink,
-//! no mapping, nothing decoded.
+//! [`PciDevice`] is one over a [`FunctionTable`](super::device::FunctionTable), which has the function's life, as a
+//! [`Device`](crate::device::Device). A hypervisor whose [leases](crate::lease) open and reset functions implements [`Hardware`] with
+//! them instead. [`AddressMap`] says for all functions of an owner which BAR answers where, and lets no two overlap.
 //!
 //! | file | what |
 //! |---|---|
+//! | `hardware` | what it needs of the machine |
 //! | `mmio` | accesses to BARs, by width |
 //! | `regions` | reads and writes of BARs and the ROM |
 //! | `effects` | what a write to configuration space means |
 //! | `interrupts` | what the guest programs, brought to the hardware |
-//! | `life` | reset, power, and when the BARs are mapped |
+//! | `life` | reset, power, and when and where the BARs answer |
+//! | `address_map` | which BAR answers at an address |
+//! | `device` | the whole as a device |
 
+mod address_map;
+mod device;
 mod effects;
+mod hardware;
 mod interrupts;
 mod life;
 mod mmio;
@@ -25,107 +33,68 @@ mod regions;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use mmio::{BarAccess, BarWidth};
+pub use address_map::{AddressMap, Answer, Overlap};
+pub use device::{BarAccess, BarView, Machine, PciDevice};
+pub use hardware::Hardware;
+pub use mmio::BarWidth;
 
-use super::Bdf;
-use super::config::Function;
-use super::device::{
-    Disabled, Exposure, FunctionError, FunctionTable, Intx, LastReset, NotExposed, PowerState,
-};
-use super::irq::{IrqBackend, Irqs, MsiVectors, MsixTable};
-use super::region::{self, index};
-use super::reset::Host;
+use super::config::{ConfigAccess, Function, MsiX};
+use super::device::PowerState;
+use super::irq::{IrqKind, Irqs, MsiVectors, MsixTable};
+use super::region::index;
+use super::spec::capability;
 use super::vconfig::{Offer, Options, VirtualConfig};
-use crate::device::{AccessError, Device, IrqError, IrqInfo, IrqRequest, RegionInfo};
-use crate::fault::Fault;
-use crate::id::DeviceId;
+use crate::device::AccessError;
 
-/// What the hypervisor supplies for its PCI functions.
-#[derive(Debug)]
-pub struct Machine<'a, H, M, E> {
-    /// All functions, and what each went through.
-    pub table: &'a FunctionTable,
-    /// Configuration space, time, and what is known of odd devices.
-    pub host: &'a H,
-    /// The BARs.
-    pub bars: &'a M,
-    /// What owners see of the BARs.
-    pub exposure: &'a E,
-    /// Bytes of the smallest page.
-    pub page: u64,
-}
-
-impl<H, M, E> Clone for Machine<'_, H, M, E> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<H, M, E> Copy for Machine<'_, H, M, E> {}
-
-/// An open PCI function. [`close`](Self::close) it: one that is only dropped keeps its vectors and its mappings.
-#[must_use = "an open function must be closed"]
-pub struct PciDevice<'a, H, M, E, B> {
-    machine: Machine<'a, H, M, E>,
-    function: &'a Function,
-    backend: B,
+/// An open function, without the machine: every call gets its [`Hardware`], which must be the same function's each time.
+///
+/// It is not closed by itself: whoever opened the function [hides](Self::hide) it, [drops](Self::drop_interrupts) its interrupts and
+/// disables it, as [`PciDevice`] does.
+#[derive(Clone, Debug)]
+pub struct OpenFunction {
     config: VirtualConfig,
     irqs: Irqs,
     /// What the guest programs.
     msix: Option<MsixTable>,
     msi: MsiVectors,
+    /// Where the MSI-X table and the pending bits are.
+    tables: Option<MsiX>,
+    /// Vital product data.
+    vpd: Option<u16>,
+    /// The kind that the guest has set up by programming it.
+    programmed: Option<IrqKind>,
     /// The owner's INTx makes way for MSI while the guest has that on.
     line_waits: bool,
     power: PowerState,
-    /// The owner sees the BARs.
-    shown: bool,
+    /// Where each BAR of the configuration space answers the owner.
+    placed: [Option<u64>; 7],
 }
 
-impl<'a, H: Host, M: BarAccess, E: Exposure, B: IrqBackend> PciDevice<'a, H, M, E, B> {
-    /// Opens the function `bdf`: [enables](FunctionTable::enable) it, and builds what its owner sees. `grows` says whether MSI-X
-    /// vectors can be added while some are in use. [`Offer::LINE`] in `options` means that INTx can be routed to the owner; a
-    /// function that cannot mask it has the line to itself then.
-    ///
-    /// # Errors
-    /// [`FunctionError`]: it is open already, is not there, or misbehaves.
-    pub fn open(
-        machine: Machine<'a, H, M, E>,
-        bdf: Bdf,
-        backend: B,
+impl OpenFunction {
+    /// Builds what the owner of `function` sees; the hardware is read through `config` and not changed. `grows` says whether MSI-X
+    /// vectors can be added while some are in use. [`Offer::LINE`] in `options` means that INTx can be routed to the owner.
+    #[must_use]
+    pub fn new<C: ConfigAccess + ?Sized>(
+        config: &C,
+        function: &Function,
         options: &Options<'_>,
         grows: bool,
-    ) -> Result<Self, FunctionError> {
-        let Machine { table, host, .. } = machine;
-        let function = table.function(bdf).ok_or(FunctionError::Unknown(bdf))?;
-        table.enable(host, bdf)?;
-        let mut options = options.clone();
-        if table.with(bdf, |function| function.intx()) == Ok(Intx::None) {
-            options.offer -= Offer::LINE;
-        }
-        let line = options.offer.contains(Offer::LINE);
-        let mut device = Self {
-            machine,
-            function,
-            backend,
-            config: VirtualConfig::new(host, function, &options),
-            irqs: Irqs::new(function, line, grows),
+    ) -> Self {
+        Self {
+            config: VirtualConfig::new(config, function, options),
+            irqs: Irqs::new(function, options.offer.contains(Offer::LINE), grows),
             msix: function.msix.map(|found| MsixTable::new(found.vectors)),
             msi: MsiVectors::default(),
+            tables: function.msix,
+            vpd: function.capability(capability::VPD),
+            programmed: None,
             line_waits: false,
             power: PowerState::D0,
-            shown: false,
-        };
-        device.show();
-        Ok(device)
+            placed: [None; 7],
+        }
     }
 
-    /// What discovery found.
-    #[must_use]
-    pub const fn function(&self) -> &'a Function {
-        self.function
-    }
-
-    /// Configuration space as its owner sees it; for where the BARs are in the guest.
+    /// Configuration space as its owner sees it.
     #[must_use]
     pub const fn config(&self) -> &VirtualConfig {
         &self.config
@@ -137,76 +106,47 @@ impl<'a, H: Host, M: BarAccess, E: Exposure, B: IrqBackend> PciDevice<'a, H, M, 
         &self.irqs
     }
 
-    /// What touches the hardware's interrupts, and has the sink.
-    pub const fn backend(&mut self) -> &mut B {
-        &mut self.backend
-    }
-
-    /// Whether the owner sees the BARs now.
+    /// Whether the owner sees any of its BARs now.
     #[must_use]
-    pub const fn is_shown(&self) -> bool {
-        self.shown
+    pub fn is_shown(&self) -> bool {
+        self.placed.iter().any(Option::is_some)
     }
 
-    /// Takes the function back: its mappings and interrupts go, sinks are dropped, and it is [disabled](FunctionTable::disable):
-    /// not mastering, INTx masked, decoding nothing. All of it is done even if a step fails.
+    /// Reads `data.len()` bytes at `offset` of a region, by the numbers of [`region::index`](crate::pci::region::index).
     ///
     /// # Errors
-    /// The first step that failed. If somebody resets the function at this moment ([`FunctionError::Busy`]) the function is
-    /// without interrupts and mappings, and is to be disabled in its table later.
-    pub fn close(mut self, when: LastReset) -> Result<Disabled, FunctionError> {
-        let (table, host, bdf) = (self.machine.table, self.machine.host, self.function.bdf);
-        // Before anything that it could still do harm with goes. How that went shows again below.
-        let _ = table.with(bdf, |function| function.quiesce(host));
-        let withdrawn = self.hide();
-        self.drop_interrupts();
-        let disabled = table.disable(host, bdf, when, &NotExposed)?;
-        withdrawn.map_err(|fault| FunctionError::Exposed { function: bdf, fault })?;
-        Ok(disabled)
-    }
-}
-
-impl<H: Host, M: BarAccess, E: Exposure, B: IrqBackend> Device for PciDevice<'_, H, M, E, B> {
-    fn id(&self) -> DeviceId {
-        self.function.bdf.into()
-    }
-
-    fn region(&self, index: u32) -> Option<RegionInfo> {
-        region::describe(self.function, &self.config, index, self.machine.page)
-    }
-
-    fn irq(&self, index: u32) -> Option<IrqInfo> {
-        self.irqs.info(index)
-    }
-
-    fn can_reset(&self) -> bool {
-        let Machine { table, host, .. } = self.machine;
-        table.can_reset(host, self.function.bdf).unwrap_or(false)
-    }
-
-    fn read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), AccessError> {
+    /// [`AccessError`]; `data` may have been written in part.
+    pub fn read<H: Hardware>(
+        &self,
+        hardware: &mut H,
+        region: u32,
+        offset: u64,
+        data: &mut [u8],
+    ) -> Result<(), AccessError> {
         match region {
-            ..=index::ROM => self.read_bar(region, offset, data),
-            index::CONFIG => Ok(self.config.read_bytes(self.machine.host, offset, data)?),
+            ..=index::ROM => self.read_bar(hardware, region, offset, data),
+            index::CONFIG => Ok(self.config.read_bytes(hardware.config(), offset, data)?),
             index::VGA => Err(AccessError::Denied),
             _ => Err(AccessError::NoRegion(region)),
         }
     }
 
-    fn write(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), AccessError> {
+    /// Writes `data` at `offset` of a region.
+    ///
+    /// # Errors
+    /// [`AccessError`]; the device may have seen a part.
+    pub fn write<H: Hardware>(
+        &mut self,
+        hardware: &mut H,
+        region: u32,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), AccessError> {
         match region {
-            ..=index::BAR5 => self.write_bar(region, offset, data),
-            index::CONFIG => self.write_config(offset, data),
+            ..=index::BAR5 => self.write_bar(hardware, region, offset, data),
+            index::CONFIG => self.write_config(hardware, offset, data),
             index::ROM | index::VGA => Err(AccessError::Denied),
             _ => Err(AccessError::NoRegion(region)),
         }
-    }
-
-    fn set_irqs(&mut self, request: &IrqRequest<'_>) -> Result<(), IrqError> {
-        self.request(request)
-    }
-
-    fn reset(&mut self) -> Result<(), Fault> {
-        self.reset_function()
     }
 }

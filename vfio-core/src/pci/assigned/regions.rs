@@ -1,15 +1,12 @@
 //! Reads and writes of BARs and the ROM that trapped.
 
 use super::mmio::{BarWidth, number};
-use super::{BarAccess, PciDevice};
+use super::{Hardware, OpenFunction};
 use crate::device::AccessError;
 use crate::pci::config::{Bar, Registers, TableLocation};
-use crate::pci::device::{Exposure, PowerState};
-use crate::pci::irq::{IrqBackend, VectorAction};
+use crate::pci::device::PowerState;
 use crate::pci::region::index;
-use crate::pci::reset::Host;
 use crate::pci::spec::header;
-use alloc::vec::Vec;
 
 /// Bit of the ROM's register: it answers.
 const ROM_ENABLE: u32 = 1;
@@ -21,22 +18,34 @@ enum Place {
     Pending(u32),
 }
 
-impl<H: Host, M: BarAccess, E: Exposure, B: IrqBackend> PciDevice<'_, H, M, E, B> {
+impl OpenFunction {
     /// Reads a BAR or the ROM, in aligned pieces as wide as possible.
-    pub(super) fn read_bar(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), AccessError> {
+    pub(super) fn read_bar<H: Hardware>(
+        &self,
+        hardware: &mut H,
+        region: u32,
+        offset: u64,
+        data: &mut [u8],
+    ) -> Result<(), AccessError> {
         let bar = self.open_bar(region, offset, data.len())?;
         let rom = region == index::ROM;
         if rom {
-            self.decode_rom(&bar, true);
+            self.decode_rom(hardware, &bar, true);
         }
-        let result = self.read_pieces(&bar, offset, data);
+        let result = self.read_pieces(hardware, &bar, offset, data);
         if rom {
-            self.decode_rom(&bar, false);
+            self.decode_rom(hardware, &bar, false);
         }
         result
     }
 
-    fn read_pieces(&self, bar: &Bar, mut at: u64, data: &mut [u8]) -> Result<(), AccessError> {
+    fn read_pieces<H: Hardware>(
+        &self,
+        hardware: &mut H,
+        bar: &Bar,
+        mut at: u64,
+        data: &mut [u8],
+    ) -> Result<(), AccessError> {
         let mut rest = data;
         while !rest.is_empty() {
             let width = BarWidth::at(at, rest.len(), widest(bar));
@@ -44,9 +53,9 @@ impl<H: Host, M: BarAccess, E: Exposure, B: IrqBackend> PciDevice<'_, H, M, E, B
                 (Place::Table(offset), Some(table)) => table.read(offset, width.bytes())?,
                 (Place::Pending(offset), Some(table)) => {
                     let model = table.read_pending(offset, width.bytes())?;
-                    model | self.machine.bars.read(bar, at, width)
+                    model | hardware.read_bar(bar, at, width)
                 }
-                _ => self.machine.bars.read(bar, at, width),
+                _ => hardware.read_bar(bar, at, width),
             };
             let (now, later) = rest
                 .split_at_mut_checked(width.bytes().into())
@@ -62,7 +71,13 @@ impl<H: Host, M: BarAccess, E: Exposure, B: IrqBackend> PciDevice<'_, H, M, E, B
 
     /// Writes a BAR, in aligned pieces as wide as possible. What the guest programs in the MSI-X table stays in the model;
     /// pending bits cannot be written.
-    pub(super) fn write_bar(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), AccessError> {
+    pub(super) fn write_bar<H: Hardware>(
+        &mut self,
+        hardware: &mut H,
+        region: u32,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), AccessError> {
         let bar = self.open_bar(region, offset, data.len())?;
         let (mut at, mut rest) = (offset, data);
         while !rest.is_empty() {
@@ -70,23 +85,14 @@ impl<H: Host, M: BarAccess, E: Exposure, B: IrqBackend> PciDevice<'_, H, M, E, B
             let (now, later) = rest.split_at_checked(width.bytes().into()).unwrap_or_default();
             let value = number(now);
             match self.place(&bar, at) {
-                Place::Table(offset) => self.write_table(offset, width.bytes(), value)?,
+                Place::Table(offset) => self.write_table(hardware, offset, width.bytes(), value)?,
                 Place::Pending(_) => {}
-                Place::Device => self.machine.bars.write(&bar, at, width, value),
+                Place::Device => hardware.write_bar(&bar, at, width, value),
             }
             at = at.saturating_add(width.bytes().into());
             rest = later;
         }
         Ok(())
-    }
-
-    fn write_table(&mut self, offset: u32, bytes: u8, value: u64) -> Result<(), AccessError> {
-        let Some(table) = &mut self.msix else {
-            return Ok(());
-        };
-        let mut actions: Vec<VectorAction> = Vec::new();
-        table.write(offset, bytes, value, &mut |action| actions.push(action))?;
-        self.act(&actions)
     }
 
     /// The BAR of a region, if it answers and the access is inside.
@@ -111,7 +117,7 @@ impl<H: Host, M: BarAccess, E: Exposure, B: IrqBackend> PciDevice<'_, H, M, E, B
     }
 
     fn place(&self, bar: &Bar, at: u64) -> Place {
-        let Some(msix) = &self.function.msix else {
+        let Some(msix) = &self.tables else {
             return Place::Device;
         };
         let within = |location: TableLocation| {
@@ -128,9 +134,9 @@ impl<H: Host, M: BarAccess, E: Exposure, B: IrqBackend> PciDevice<'_, H, M, E, B
 
     /// Lets the ROM answer, or stops it: a device may have one decoder for the ROM and its BARs, so it is on for the read
     /// only (PCI Express 7.5.1.2.4). The register is written whole, since the owner's is virtual.
-    fn decode_rom(&self, rom: &Bar, on: bool) {
+    fn decode_rom<H: Hardware>(&self, hardware: &H, rom: &Bar, on: bool) {
         let enable = if on { ROM_ENABLE } else { 0 };
-        let registers = Registers::new(self.machine.host, self.function.bdf);
+        let registers = Registers::new(hardware.config(), self.config.bdf());
         registers.set_u32(header::ROM_ENDPOINT, rom.address as u32 | enable);
     }
 }

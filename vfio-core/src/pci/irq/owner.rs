@@ -1,6 +1,6 @@
 //! What an owner asks of a function's interrupts: set up, signalled, masked, taken away (VFIO's `SET_IRQS`).
 
-use super::{Held, Intx, Line};
+use super::{Held, Intx, Line, Message};
 use crate::device::{IrqAction, IrqError, IrqFlags, IrqInfo, IrqRange, IrqRequest};
 use crate::fault::Fault;
 use crate::pci::config::Function;
@@ -65,11 +65,12 @@ pub trait IrqBackend {
     /// Turns the kind off and gives all its vectors back. Cannot fail: what does not obey is the owner's until it is reset.
     fn free(&mut self, kind: IrqKind);
 
-    /// Programs a vector so that it arrives. For one that does already, programs it again, since a reset may have cleared it.
+    /// Programs a vector so that it arrives. For one that does already, programs it again, since a reset may have cleared it or its
+    /// guest wants something else. `message` is what a guest wants to have sent for it; `None` if its owner set the vector up itself.
     ///
     /// # Errors
     /// [`Fault`]; the vector is silent then.
-    fn connect(&mut self, kind: IrqKind, vector: u32) -> Result<(), Fault>;
+    fn connect(&mut self, kind: IrqKind, vector: u32, message: Option<Message>) -> Result<(), Fault>;
 
     /// Makes a vector silent.
     fn disconnect(&mut self, kind: IrqKind, vector: u32);
@@ -107,6 +108,10 @@ impl Irqs {
     #[must_use]
     pub fn new(function: &Function, line: bool, grows: bool) -> Self {
         let broken = Quirks::of(function).intx_is_broken();
+        let vectors = |found: Option<u16>| usize::from(found.unwrap_or(0));
+        let most = vectors(function.msi.map(|found| found.vectors.into()))
+            .max(vectors(function.msix.map(|found| found.vectors)))
+            .max(1);
         Self {
             intx: (line && !broken && function.interrupt_pin != 0).into(),
             msi: function.msi.map_or(0, |found| found.vectors.into()),
@@ -114,7 +119,8 @@ impl Irqs {
             errors: function.express.is_some().into(),
             grows,
             active: None,
-            sinks: Vec::new(),
+            // Nothing is allocated once a guest runs.
+            sinks: Vec::with_capacity(most),
             line: Intx::default(),
             error: false,
             request: false,
@@ -209,6 +215,64 @@ impl Irqs {
         }
     }
 
+    /// A guest turns MSI or MSI-X on: gets `count` vectors, all of them silent until they are [routed](Self::route). Allocates no memory.
+    ///
+    /// # Errors
+    /// [`IrqError`]: another kind is in use, or there are not so many. Nothing has changed then.
+    pub fn start<B: IrqBackend>(
+        &mut self,
+        kind: IrqKind,
+        count: u32,
+        backend: &mut B,
+    ) -> Result<(), IrqError> {
+        let range = IrqRange { start: 0, count };
+        if let Some(active) = self.active {
+            return Err(IrqError::OtherInUse(active.index()));
+        }
+        let most = self.info(kind.index()).map_or(0, |info| info.count);
+        if count > most {
+            return Err(IrqError::Outside {
+                start: range.start,
+                count,
+                available: most,
+            });
+        }
+        let available = backend.allocate(kind, count)?;
+        if available < count {
+            return Err(IrqError::Fewer(available));
+        }
+        self.sinks.resize(count as usize, false);
+        self.active = Some(kind);
+        Ok(())
+    }
+
+    /// A guest programs one vector of the active kind: what it sends from now on, `None` for nothing. A vector that there is not is
+    /// left alone. Allocates no memory.
+    ///
+    /// # Errors
+    /// The vector could not be had, and is silent.
+    pub fn route<B: IrqBackend>(
+        &mut self,
+        vector: u32,
+        message: Option<Message>,
+        backend: &mut B,
+    ) -> Result<(), Fault> {
+        let at = usize::try_from(vector).ok();
+        let sink = at.and_then(|at| self.sinks.get_mut(at));
+        let (Some(kind), Some(sink)) = (self.active, sink) else {
+            return Ok(());
+        };
+        if message.is_some() {
+            let connected = backend.connect(kind, vector, message);
+            *sink = connected.is_ok();
+            return connected;
+        }
+        if core::mem::take(sink) {
+            backend.disconnect(kind, vector);
+        }
+        Ok(())
+    }
+
     /// The guest set or cleared INTX_DISABLE.
     pub fn line_disabled<B: IrqBackend>(&mut self, disabled: bool, backend: &mut B) {
         let line = if disabled {
@@ -270,19 +334,44 @@ impl Irqs {
         backend.free(kind);
     }
 
-    /// Sets up anew what is set up: after a reset that the hardware has come out of without its vectors.
+    /// Sets up anew what is set up of MSI or MSI-X: after a reset that the hardware has come out of without its vectors. `message` says
+    /// what a guest wants of each. Allocates no memory.
     ///
     /// # Errors
     /// [`IrqError`]; the kind is not in use any more.
-    pub fn again<B: IrqBackend>(&mut self, backend: &mut B) -> Result<(), IrqError> {
-        let Some(kind) = self.active else { return Ok(()) };
-        let sinks = self.sinks.clone();
-        self.release(backend);
-        let range = IrqRange {
-            start: 0,
-            count: sinks.len() as u32,
+    pub fn again<B: IrqBackend>(
+        &mut self,
+        message: &dyn Fn(u32) -> Option<Message>,
+        backend: &mut B,
+    ) -> Result<(), IrqError> {
+        let Some(kind) = self.active.filter(|kind| *kind != IrqKind::Intx) else {
+            return Ok(());
         };
-        self.connect(kind, range, &sinks, backend)
+        let count = self.allocated();
+        for (vector, _) in (0..).zip(&self.sinks).filter(|(_, sink)| **sink) {
+            backend.disconnect(kind, vector);
+        }
+        backend.free(kind);
+        match backend.allocate(kind, count) {
+            Ok(available) if available >= count => {}
+            result => {
+                self.active = None;
+                self.sinks.clear();
+                return Err(result.map_or_else(IrqError::Fault, IrqError::Fewer));
+            }
+        }
+        let mut result = Ok(());
+        for (vector, sink) in (0..).zip(&mut self.sinks).filter(|(_, sink)| **sink) {
+            if result.is_ok() {
+                result = backend.connect(kind, vector, message(vector));
+            }
+            // What was not tried any more is silent already.
+            *sink = result.is_ok();
+        }
+        if result.is_err() {
+            self.release(backend);
+        }
+        Ok(result?)
     }
 
     /// The last close: nobody is told of anything any more.
@@ -340,7 +429,7 @@ impl Irqs {
                 .map(|(vector, _)| vector)
         };
         for vector in chosen(true) {
-            if let Err(fault) = backend.connect(kind, vector) {
+            if let Err(fault) = backend.connect(kind, vector, None) {
                 for done in chosen(true)
                     .take_while(|done| *done < vector)
                     .filter(|done| !had(*done))

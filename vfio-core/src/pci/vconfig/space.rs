@@ -4,7 +4,7 @@ use super::bars::{self, BarPolicy, ROM, ROM_ENABLE, VirtualBar};
 use super::row::Trap;
 use super::{ConfigError, Effect, Effects};
 use crate::pci::Bdf;
-use crate::pci::config::{ConfigAccess, Msi, Width};
+use crate::pci::config::{Bar, ConfigAccess, Msi, Width};
 use crate::pci::spec::{Command, header};
 use alloc::vec::Vec;
 use arrayvec::ArrayVec;
@@ -92,6 +92,14 @@ impl VirtualConfig {
     #[must_use]
     pub fn bar_address(&self, index: u8) -> Option<u64> {
         let bar = &self.bars.iter().find(|bar| bar.host.index == index)?.host;
+        self.bar_asked(index)
+            .filter(|address| self.may_answer(bar, *address))
+    }
+
+    /// Where the guest has put a BAR that it decodes, be that a place where one may be or not.
+    #[must_use]
+    pub fn bar_asked(&self, index: u8) -> Option<u64> {
+        let bar = &self.bars.iter().find(|bar| bar.host.index == index)?.host;
         let (memory, io) = self.decode();
         let low = self.shadow(bars::register(index));
         let on = match (index, bar.is_memory()) {
@@ -113,7 +121,13 @@ impl VirtualConfig {
             all_ones &= high == bars::high_bits(bar);
         }
         // All ones ask for the size, and are no place.
-        (on && !all_ones && self.policy.allows(bar, address)).then_some(address)
+        (on && !all_ones).then_some(address)
+    }
+
+    /// Whether `bar` may answer at `address`, as the policy for BARs has it.
+    #[must_use]
+    pub fn may_answer(&self, bar: &Bar, address: u64) -> bool {
+        self.policy.allows(bar, address)
     }
 
     /// Whether memory and I/O accesses are answered, as the guest sees it.

@@ -317,11 +317,15 @@ impl VirtualConfig {
         hardware.command().contains(Command::INTX_DISABLE) == masked
     }
 
-    /// The function was reset on the guest's behalf, by whom its hardware was restored: everything virtual is as at first, BARs
-    /// that cannot move excepted, which are where they were.
+    /// The function was reset on the guest's behalf, by whom its hardware was restored: everything virtual is as at first, but the
+    /// BARs, which are where the guest has put them. The ROM does not answer.
     pub fn reset(&mut self) {
         for register in &mut self.registers {
-            register.shadow = register.initial;
+            match register.trap {
+                Some(Trap::Bar(ROM)) => register.shadow &= !ROM_ENABLE,
+                Some(Trap::Bar(_)) => {}
+                _ => register.shadow = register.initial,
+            }
         }
     }
 }

@@ -8,10 +8,11 @@ use std::vec::Vec;
 use super::world::{device, set};
 use crate::lease::DeviceOps;
 use crate::set::{CloseError, OpenError, OpenToken, Registration, SetTable};
+use crate::testing::scaled;
 use crate::{DeviceId, Fault, Owner};
 
 const GUEST: Owner = Owner::Guest(1);
-const ROUNDS: usize = if cfg!(miri) { 5 } else { 200 };
+const ROUNDS: usize = scaled(200, 5);
 
 /// Counts the callbacks that run at the same time.
 #[derive(Default)]

@@ -8,6 +8,7 @@ use std::vec::Vec;
 use crate::lease::DeviceOps;
 use crate::pci::Bdf;
 use crate::set::{CloseError, Counts, OpenError, OpenToken, RegisterError, Registration, SetPhase, SetTable};
+use crate::testing::scaled;
 use crate::{DeviceId, Fault, Owner, SetId};
 
 pub(super) const DEVICES: u8 = 6;
@@ -55,7 +56,7 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
             .prop_map(|(device, owner, fails)| Op::Open { device, owner: owner / 4, fails }),
         4 => (0..DEVICES, prop::bool::weighted(0.03)).prop_map(|(device, fails)| Op::Close { device, fails }),
     ];
-    prop::collection::vec(op, 1..if cfg!(miri) { 16 } else { 60 })
+    prop::collection::vec(op, 1..scaled(60, 16))
 }
 
 /// What a callback met.

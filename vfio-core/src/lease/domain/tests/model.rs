@@ -7,7 +7,7 @@ use std::vec::Vec;
 use super::*;
 use crate::domain::{MapError, ReservedKind, ReservedRegion, Split};
 use crate::lease::{JoinRefusal, MapFailure, OpenFailure, UnmapFailure};
-use crate::testing::cases;
+use crate::testing::{cases, scaled};
 
 /// The page that `04:00.0` cannot use.
 const RESERVED: u64 = 7;
@@ -31,7 +31,7 @@ fn ops() -> impl Strategy<Value = Vec<(Op, Option<usize>, bool)>> {
         3 => (0usize..3).prop_map(Op::Close),
     ];
     let step = (op, prop::option::weighted(0.2, 0usize..16), any::<bool>());
-    prop::collection::vec(step, 1..if cfg!(miri) { 10 } else { 60 })
+    prop::collection::vec(step, 1..scaled(60, 10))
 }
 
 /// What is mapped at a page: by which mapping, and whether that is known to be so.

@@ -5,10 +5,11 @@ use std::vec::Vec;
 use super::*;
 use crate::lease::domain::state::Turn;
 use crate::lease::{JoinRefusal, MapFailure, OpenFailure, UnmapFailure};
+use crate::testing::scaled;
 
 #[test]
 fn cpus_map_unmap_and_open_in_one_domain_and_all_units_stay_in_step() {
-    let rounds = if cfg!(miri) { 3 } else { 100 };
+    let rounds = scaled(100, 3);
     let table = table();
     let domain = table.domain(GUEST, Vec::new()).unwrap();
     std::thread::scope(|scope| {

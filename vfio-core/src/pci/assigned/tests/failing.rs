@@ -65,7 +65,7 @@ fn p19_a_close_takes_all_away_although_the_function_does_not_obey() {
         .change(bdf(AT), |model| model.vice = Vice::KeepsMastering);
     let closed = device.close(LastReset::Later).unwrap_err();
     assert_eq!(closed, FunctionError::KeepsMastering(bdf(AT)));
-    assert!(!world.shown.now.get());
+    assert!(!world.shown.any());
     assert_eq!(world.registers().u16(MSIX + 2) & 0x8000, 0);
 }
 

@@ -1,7 +1,6 @@
 //! What the guest programs arrives at the hardware, and what the hardware signals at the guest.
 
 use super::*;
-use crate::pci::irq::Message;
 
 fn enable_msix(device: &mut Open<'_>, on: bool) {
     set(device, MSIX + 2, &[0, if on { 0x80 } else { 0 }]).unwrap();

@@ -19,15 +19,15 @@ fn bars_are_mapped_while_memory_is_decoded() {
     let world = World::new(model(true));
     let behind = world.behind();
     let mut device = world.open(&behind);
-    assert!(!device.is_shown() && !world.shown.now.get());
+    assert!(!device.is_shown() && !world.shown.any());
     command(&mut device, 6).unwrap();
-    assert!(device.is_shown() && world.shown.now.get());
+    assert!(device.is_shown() && world.shown.any());
     assert_eq!(
         world.registers().command(),
         Command::MEMORY | Command::BUS_MASTER | Command::INTX_DISABLE
     );
     command(&mut device, 4).unwrap();
-    assert!(!device.is_shown() && !world.shown.now.get());
+    assert!(!device.is_shown() && !world.shown.any());
     command(&mut device, 2).unwrap();
     // What cannot be taken away keeps memory from being turned off.
     world.shown.stubborn.set(true);
@@ -156,7 +156,7 @@ fn a_reset_by_the_back_door_is_noticed_and_repaired() {
     assert_eq!(device.check_reset(), Err(Fault::Gone));
     assert_eq!(command(&mut device, 2), Err(AccessError::Fault(Fault::Gone)));
     assert!(device.close(LastReset::Now).is_err());
-    assert!(!world.shown.now.get());
+    assert!(!world.shown.any());
 }
 
 #[test]
@@ -178,6 +178,71 @@ fn a_function_is_open_once_and_can_be_opened_again() {
     command(&mut device, 2).unwrap();
     Device::read(&mut device, 0, TABLE + 16, &mut table).unwrap();
     assert_eq!(table, [0; 8]);
+    device.close(LastReset::Now).unwrap();
+    assert_closed(&world);
+}
+
+#[test]
+fn a_function_that_is_dropped_is_closed() {
+    let world = World::new(model(true));
+    let behind = world.behind();
+    drop(used(&world, &behind));
+    assert_closed(&world);
+    let state = world.table.with(bdf(AT), |function| {
+        (function.is_enabled(), function.needs_reset())
+    });
+    assert_eq!(state, Ok((false, true)), "the reset is left to the next one");
+    let before = world.resets();
+    world.open(&behind).close(LastReset::Now).unwrap();
+    assert!(world.resets() > before);
+}
+
+/// What a guest programs while its function sleeps reaches the hardware when it wakes up, and not before.
+#[test]
+fn what_is_programmed_in_sleep_is_set_up_afterwards() {
+    for keeps_state in [true, false] {
+        let world = World::new(model(keeps_state));
+        let behind = world.behind();
+        let mut device = used(&world, &behind);
+        set(&mut device, PM + 4, &[3, 0]).unwrap();
+        set(&mut device, MSIX + 2, &[0, 0xc0]).unwrap();
+        assert_eq!(
+            device.backend().connected,
+            BTreeSet::from([1]),
+            "not while it sleeps"
+        );
+        set(&mut device, PM + 4, &[0, 0]).unwrap();
+        assert_eq!(device.backend().connected, BTreeSet::new());
+        set(&mut device, MSIX + 2, &[0, 0x80]).unwrap();
+        assert_eq!(device.backend().connected, BTreeSet::from([1]));
+        // Off, and MSI on instead.
+        set(&mut device, PM + 4, &[3, 0]).unwrap();
+        set(&mut device, MSIX + 2, &[0, 0]).unwrap();
+        set(&mut device, MSI + 2, &[1, 0]).unwrap();
+        assert_eq!(device.irqs().active(), Some(IrqKind::MsiX));
+        set(&mut device, PM + 4, &[0, 0]).unwrap();
+        assert_eq!(device.irqs().active(), Some(IrqKind::Msi));
+        assert_eq!(device.backend().connected, BTreeSet::from([0]));
+        device.close(LastReset::Now).unwrap();
+        assert_closed(&world);
+    }
+}
+
+/// Vectors that the owner has set up itself are not the guest's to lose.
+#[test]
+fn an_owners_own_vectors_outlive_a_sleep() {
+    let world = World::new(model(true));
+    let behind = world.behind();
+    let mut device = world.open(&behind);
+    let request = IrqRequest {
+        index: 2,
+        range: IrqRange { start: 0, count: 2 },
+        action: IrqAction::Signal(&[true, true]),
+    };
+    device.set_irqs(&request).unwrap();
+    set(&mut device, PM + 4, &[3, 0]).unwrap();
+    set(&mut device, PM + 4, &[0, 0]).unwrap();
+    assert_eq!(device.backend().connected, BTreeSet::from([0, 1]));
     device.close(LastReset::Now).unwrap();
     assert_closed(&world);
 }

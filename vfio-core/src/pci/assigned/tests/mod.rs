@@ -8,15 +8,20 @@
 mod failing;
 mod interrupts;
 mod life;
+mod moving;
 mod random;
 
 use super::*;
-use crate::device::{IrqAction, IrqRange};
+use crate::device::{Device, IrqAction, IrqError, IrqRange, IrqRequest};
+use crate::fault::Fault;
+use crate::id::DeviceId;
+use crate::pci::Bdf;
 use crate::pci::config::{Bar, BarKind, Registers};
-use crate::pci::irq::IrqKind;
+use crate::pci::device::{FunctionError, FunctionTable, LastReset};
+use crate::pci::irq::{IrqBackend, Message};
 use crate::pci::spec::express::DEVICE_CAPABILITIES_FLR;
 use crate::pci::spec::{Command, header};
-use crate::pci::vconfig::{VirtualBar, find_rom};
+use crate::pci::vconfig::{BarPolicy, VirtualBar, find_rom};
 use crate::testing::pci::{Machine as Fake, Model, bdf, found};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,27 +128,37 @@ impl BarAccess for Behind<'_> {
     }
 }
 
-/// Whether the owner sees the BARs.
+/// What the owner sees of the BARs, and where.
 #[derive(Default)]
 struct Shown {
-    now: Cell<bool>,
+    now: RefCell<BTreeMap<u8, u64>>,
     stubborn: Cell<bool>,
     changes: Cell<u32>,
 }
 
-impl Exposure for Shown {
-    fn withdraw(&self, _: Bdf) -> Result<(), Fault> {
-        if self.stubborn.get() {
-            return Err(Fault::Busy);
-        }
-        assert!(self.now.replace(false), "taken away twice");
+impl Shown {
+    fn any(&self) -> bool {
+        !self.now.borrow().is_empty()
+    }
+}
+
+impl BarView for Shown {
+    fn map(&self, _: Bdf, bar: &Bar, address: u64) -> Result<(), Fault> {
+        assert!(bar.is_memory(), "ports are not mapped");
+        let before = self.now.borrow_mut().insert(bar.index, address);
+        assert_eq!(before, None, "given twice");
         self.changes.set(self.changes.get() + 1);
         Ok(())
     }
 
-    fn give_back(&self, _: Bdf) {
-        assert!(!self.now.replace(true), "given twice");
+    fn unmap(&self, _: Bdf, bar: &Bar, address: u64) -> Result<(), Fault> {
+        if self.stubborn.get() {
+            return Err(Fault::Busy);
+        }
+        let before = self.now.borrow_mut().remove(&bar.index);
+        assert_eq!(before, Some(address), "taken from where it was not");
         self.changes.set(self.changes.get() + 1);
+        Ok(())
     }
 }
 
@@ -216,7 +231,7 @@ impl IrqBackend for Backend<'_> {
         self.allocated = 0;
     }
 
-    fn connect(&mut self, kind: IrqKind, vector: u32) -> Result<(), Fault> {
+    fn connect(&mut self, kind: IrqKind, vector: u32, _: Option<Message>) -> Result<(), Fault> {
         assert!(self.kind == Some(kind) && vector < self.allocated);
         let result = self.may_fail();
         if result.is_ok() {
@@ -269,7 +284,19 @@ impl World {
         self.try_open(bars).unwrap()
     }
 
+    fn open_with<'w>(&'w self, bars: &'w Behind<'w>, policy: BarPolicy) -> Open<'w> {
+        self.try_open_with(bars, policy).unwrap()
+    }
+
     fn try_open<'w>(&'w self, bars: &'w Behind<'w>) -> Result<Open<'w>, FunctionError> {
+        self.try_open_with(bars, BarPolicy::Fixed)
+    }
+
+    fn try_open_with<'w>(
+        &'w self,
+        bars: &'w Behind<'w>,
+        policy: BarPolicy,
+    ) -> Result<Open<'w>, FunctionError> {
         let function = &self.table.functions()[0];
         let rom = find_rom(&self.fake, bdf(AT)).unwrap();
         let shown = function.bars.iter().copied().chain([rom]);
@@ -282,6 +309,7 @@ impl World {
         let options = Options {
             offer: Offer::LINE | Offer::POWER | Offer::RESET,
             bars: &bars_shown,
+            policy,
             msi_vectors: 4,
             ..Options::default()
         };
@@ -289,7 +317,7 @@ impl World {
             table: &self.table,
             host: &self.fake,
             bars,
-            exposure: &self.shown,
+            view: &self.shown,
             page: 0x1000,
         };
         PciDevice::open(machine, bdf(AT), Backend::new(&self.fake), &options, false)
@@ -343,7 +371,7 @@ fn assert_closed(world: &World) {
     assert_eq!(registers.command(), Command::INTX_DISABLE);
     assert_eq!(registers.u16(MSIX + 2) & 0x8000, 0, "MSI-X");
     assert_eq!(registers.u16(MSI + 2) & 1, 0, "MSI");
-    assert!(!world.shown.now.get(), "still mapped");
+    assert!(!world.shown.any(), "still mapped");
     assert_eq!(registers.u32(header::ROM_ENDPOINT) & 1, 0, "the ROM");
 }
 

@@ -4,6 +4,7 @@ mod sriov;
 
 use super::*;
 use crate::pci::{Acs, Bdf, BusRange, NotAssignable, PortKind, ResetMethods, Topology};
+use crate::testing::cases;
 use crate::testing::pci::{Machine, Model, bdf, found};
 use proptest::prelude::*;
 
@@ -370,6 +371,8 @@ fn every_endpoint_stops_mastering_and_bridges_go_on() {
 }
 
 proptest! {
+    #![proptest_config(cases(256))]
+
     /// Whatever functions say of themselves, the walk ends, does not panic, and what it finds makes a topology.
     #[test]
     fn any_configuration_space_is_survived(

@@ -144,6 +144,8 @@ fn a_virtual_function_that_is_not_there_is_told_and_the_others_are_listed() {
 }
 
 proptest! {
+    #![proptest_config(cases(256))]
+
     /// Whatever physical functions claim, the walk ends, and what it lists makes a topology in which no two functions
     /// have one address.
     #[test]

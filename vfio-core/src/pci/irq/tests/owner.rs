@@ -62,7 +62,7 @@ impl IrqBackend for Backend {
         assert!(self.connected.is_empty() && !self.line_open);
         self.allocated = 0;
     }
-    fn connect(&mut self, kind: IrqKind, vector: u32) -> Result<(), Fault> {
+    fn connect(&mut self, kind: IrqKind, vector: u32, _: Option<Message>) -> Result<(), Fault> {
         assert!(self.kind == Some(kind) && vector < self.allocated);
         let result = self.may_fail();
         if result.is_ok() {
