@@ -43,6 +43,12 @@ fn everything_holds() -> Result<(), Failed> {
     )?;
     expect::that(&run, storage.interrupts > 0, "completions came by interrupt")?;
     expect::said(&run, &["2 devices: 26 attacks blocked, 0 succeeded"])?;
+    let said = super::vtd::said_of_interrupts(&run);
+    expect::that(
+        &run,
+        said.len() == 2 && said.iter().all(|line| line.contains("blocked")),
+        "messages that devices make up are blocked, and their own MSI arrives",
+    )?;
     let faults: Vec<&DmaFault> = run
         .outcome
         .report

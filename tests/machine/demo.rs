@@ -40,7 +40,13 @@ fn everything_holds() -> Result<(), Failed> {
         storage.start_ticks > 0 && !storage.exits.is_empty(),
         "start and exits are counted",
     )?;
-    attacks(&run)
+    attacks(&run)?;
+    let said = crate::vtd::said_of_interrupts(&run);
+    expect::that(
+        &run,
+        said.len() == 2 && said.iter().all(|line| line.contains("POSSIBLE")),
+        "nothing isolates interrupts on virtio-iommu, and rogue finds that out",
+    )
 }
 
 /// Each attack is reported with guest, device, address and access.

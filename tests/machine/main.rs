@@ -11,6 +11,7 @@ mod platform;
 mod refusal;
 mod reset;
 mod tool;
+mod vtd;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     trials.extend(refusal::trials());
     trials.extend(reset::trials());
     trials.extend(platform::trials());
+    trials.extend(vtd::trials());
     trials.extend(linux::trials());
     machine_tests::run(trials).exit_code()
 }

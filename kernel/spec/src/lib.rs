@@ -21,3 +21,4 @@ pub mod svm;
 pub mod uart;
 pub mod viot;
 pub mod virtio_iommu;
+pub mod vtd;

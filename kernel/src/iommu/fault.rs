@@ -35,7 +35,7 @@ pub enum FaultReason {
     NoDomain,
     /// Nothing is mapped there, or the mapping forbids the access.
     NoMapping,
-    /// It was a message, and no interrupt of the device is routed by it.
+    /// It was a message for an interrupt that was not routed for the device.
     Interrupt,
     /// The unit does not say.
     Unknown,
@@ -56,7 +56,7 @@ impl fmt::Display for FaultReason {
         f.write_str(match self {
             Self::NoDomain => "the device is in no domain",
             Self::NoMapping => "no mapping allows it",
-            Self::Interrupt => "no interrupt is routed by it",
+            Self::Interrupt => "an interrupt that was not routed for the device",
             Self::Unknown => "no reason given",
         })
     }

@@ -12,6 +12,7 @@ mod start;
 mod storm;
 mod unit;
 pub mod virtio;
+pub mod vtd;
 
 pub use fault::{FaultAccess, FaultReason, FaultRecord};
 pub use registry::Registry;

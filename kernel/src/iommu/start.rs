@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "lets a driver loose on the hardware of a unit")]
 
 use super::virtio::{InitError, PciChannel, PciChannelError, VirtioIommu, VirtioUnit};
-use super::{AnyUnit, amdvi};
+use super::{AnyUnit, amdvi, vtd};
 use crate::acpi::{IommuLocation, Viot};
 use crate::cpu::clock::Tsc;
 use crate::discovery::Machine;
@@ -31,9 +31,9 @@ pub enum StartError {
     /// An AMD-Vi unit does not come up.
     #[error(transparent)]
     Amdvi(#[from] amdvi::InitError),
-    /// The machine has units of a kind that there is no driver for.
-    #[error("ACPI has {0}, for whose units Cohort has no driver yet; boot the machine without them")]
-    NoDriver(&'static str),
+    /// A VT-d unit.
+    #[error(transparent)]
+    Vtd(#[from] vtd::StartError),
 }
 
 /// All units of the machine, each of which denies everything when this returns.
@@ -42,8 +42,8 @@ pub enum StartError {
 /// [`StartError`]. No device can reach memory then either: bus mastering is off everywhere.
 pub fn units(machine: &Machine, topology: &Topology) -> Result<Vec<AnyUnit>, StartError> {
     let mut units = Vec::new();
-    if machine.acpi.dmar.is_some() {
-        return Err(StartError::NoDriver("DMAR (VT-d)"));
+    if let Some(dmar) = &machine.acpi.dmar {
+        vtd::units(dmar, &machine.functions, &mut units)?;
     }
     if let Some(ivrs) = &machine.acpi.ivrs {
         amdvi::units(machine, ivrs, topology, &mut units)?;

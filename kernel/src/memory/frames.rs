@@ -11,8 +11,17 @@ const LAYOUT: Layout = match Layout::from_size_align(4096, 4096) {
 };
 
 /// The heap as a source of frames.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct HeapFrames;
+
+/// This many frames in one piece, a power of two, aligned to their size and all zeros; they are never given back.
+pub fn contiguous(count: usize) -> Option<HostPhys> {
+    let bytes = count.checked_mul(4096)?;
+    let layout = Layout::from_size_align(bytes, bytes).ok().filter(|_| bytes > 0)?;
+    // SAFETY: the layout has a size.
+    let frames = unsafe { alloc_zeroed(layout) };
+    (!frames.is_null()).then_some(HostPhys(frames as u64))
+}
 
 impl FrameSource for HeapFrames {
     fn allocate(&mut self) -> Option<HostPhys> {

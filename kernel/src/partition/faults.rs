@@ -1,6 +1,5 @@
 //! Blocked DMA, told in the terms of partitions: whose device, where, what lay there.
 
-use crate::addr::Iova;
 use crate::console;
 use crate::iommu::{FaultReason, FaultRecord};
 use crate::memory::paging;
@@ -113,15 +112,15 @@ fn describe(table: &Table, holdings: &[Holding], fault: &FaultRecord) -> DmaFaul
         device: requester.and_then(|requester| devices(table, requester).next()),
         address: fault.address.map(|address| address.0),
         access: fault.access.to_string(),
-        what: match fault.reason {
-            FaultReason::Interrupt => String::from("a message by which no interrupt of the device is routed"),
-            _ => what(holding, holdings, fault.address),
-        },
+        what: what(holding, holdings, fault),
     }
 }
 
-fn what(holding: Option<&Holding>, holdings: &[Holding], address: Option<Iova>) -> String {
-    let Some(at) = address else {
+fn what(holding: Option<&Holding>, holdings: &[Holding], fault: &FaultRecord) -> String {
+    if fault.reason == FaultReason::Interrupt {
+        return fault.reason.to_string();
+    }
+    let Some(at) = fault.address else {
         return String::from("the IOMMU gave no address");
     };
     let memory = holding.and_then(|holding| holding.memory.as_ref());

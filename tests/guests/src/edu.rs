@@ -14,6 +14,8 @@ pub const LEN: usize = 1024;
 
 const IDENTIFICATION: usize = 0x00;
 const LIVENESS: usize = 0x04;
+const INTERRUPT_RAISE: usize = 0x60;
+const INTERRUPT_ACKNOWLEDGE: usize = 0x64;
 const DMA_SOURCE: usize = 0x80;
 const DMA_DESTINATION: usize = 0x88;
 const DMA_COUNT: usize = 0x90;
@@ -83,6 +85,18 @@ impl Edu {
     #[must_use]
     pub const fn address(&self) -> Address {
         self.function.address
+    }
+
+    /// The function.
+    #[must_use]
+    pub const fn function(&self) -> Function {
+        self.function
+    }
+
+    /// Raises its interrupt once.
+    pub fn raise(&self) {
+        self.registers.write32(INTERRUPT_RAISE, 1);
+        self.registers.write32(INTERRUPT_ACKNOWLEDGE, 1);
     }
 
     /// Moves [`LEN`] bytes between the start of the device's buffer and memory at `address`.

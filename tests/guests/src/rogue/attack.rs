@@ -36,6 +36,18 @@ impl Attacker {
         }
     }
 
+    /// The device.
+    pub(super) const fn edu(&self) -> &Edu {
+        &self.edu
+    }
+
+    /// Has the device write `bytes` to `address`.
+    pub(super) fn write_words(&self, bytes: &[u8; LEN], address: u64) -> Result<(), EduError> {
+        self.page.write(OFFSET, bytes);
+        self.edu.transfer(Direction::Read, self.own_address())?;
+        self.edu.transfer(Direction::Write, address)
+    }
+
     /// Where transfers of this guest's own go.
     fn own_address(&self) -> u64 {
         self.page.address() + OFFSET as u64

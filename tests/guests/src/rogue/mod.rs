@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `hypervisor` | host physical addresses of the hypervisor's memory, with commas |
 //! | `other` | host physical addresses of other guests' memory, with commas |
+//! | `apic` | the local APIC of this guest's CPU in the host, to try interrupts by DMA; without it they are not tried |
+//! | `interrupts` | `isolated`: an interrupt that comes by DMA is a failure, not a finding |
 //! | `rom` | guest physical address of memory that is mapped read-only; default 0xe0000 |
 //!
 //! A blocked read leaves the device with what it had, with zeros (QEMU), or with ones (PCIe); anything else is
@@ -11,6 +13,7 @@
 //! owner can tell: `storage` watches its RAM. Natively, without an IOMMU, the attacks succeed and this guest fails.
 
 mod attack;
+mod interrupt;
 mod target;
 
 use alloc::vec::Vec;
@@ -35,7 +38,7 @@ pub fn run(machine: &Machine) -> Result<(), Failure> {
     if devices.is_empty() {
         return Err("there is no edu (1234:11e8); assign one to this guest".into());
     }
-    let (mut blocked, mut succeeded) = (0, 0);
+    let (mut blocked, mut succeeded, mut raised) = (0, 0, 0);
     for function in &devices {
         let mut attacker = Attacker::new(Edu::start(*function)?);
         attacker.own_memory()?;
@@ -43,6 +46,19 @@ pub fn run(machine: &Machine) -> Result<(), Failure> {
             let outcome = attacker.attack(&target)?;
             blocked += outcome.blocked;
             succeeded += outcome.succeeded;
+        }
+        if let Some(apic) = machine.cmdline().number("apic")? {
+            let apic = u8::try_from(apic).map_err(|_| "apic= is a number below 256")?;
+            let came = interrupt::attack(&mut attacker, apic)?;
+            println!(
+                "{}: interrupts by DMA to local APIC {apic} of the host: {}",
+                function.address,
+                match came {
+                    0 => "blocked (none came)",
+                    _ => "POSSIBLE: what was written came as an interrupt",
+                }
+            );
+            raised += came;
         }
         if succeeded == 0 {
             attacker.own_memory()?;
@@ -54,6 +70,9 @@ pub fn run(machine: &Machine) -> Result<(), Failure> {
         "{} devices: {blocked} attacks blocked, {succeeded} succeeded",
         devices.len()
     );
+    if raised > 0 && machine.cmdline().text("interrupts") == Some("isolated") {
+        return Err(format_args!("{raised} interrupts came by DMA, although they should be isolated").into());
+    }
     if succeeded > 0 {
         return Err(format_args!(
             "{succeeded} attacks succeeded: no IOMMU stands between device and memory (or, if only addresses above \
