@@ -34,11 +34,11 @@ pub const INDEX: u32 = 0x7ff;
 /// the data from the delivery mode.
 pub const MOST_LOG2: u32 = 9;
 
-/// First address at which writes are interrupts (section 2.1.2, table 2).
+/// First address at which writes are interrupts (section 2.1.2, special address controls).
 pub const FIRST_ADDRESS: u64 = 0xfee0_0000;
 /// Last one.
 pub const LAST_ADDRESS: u64 = 0xfeef_ffff;
-/// First address of HyperTransport's own range, which is not memory (section 2.1.2, table 3).
+/// First address of HyperTransport's own range, which is not memory (section 2.1.2, special address controls).
 pub const HT_FIRST: u64 = 0xfd_0000_0000;
 /// Last one.
 pub const HT_LAST: u64 = 0xff_ffff_ffff;

@@ -84,7 +84,7 @@ const IN_PAGE: u32 = (4096 / wire::ENTRY_BYTES) as u32;
 
 impl DeviceTable {
     /// A table for the requester ids up to `last`, each with the entry that `entry` gives. A unit blocks ids beyond its table
-    /// (section 2.2.2). `None` without memory.
+    /// (IO_PAGE_FAULT). `None` without memory.
     pub(super) fn new<H: Hardware>(
         hardware: &mut H,
         last: u16,

@@ -141,15 +141,16 @@ impl Firmware {
     #[must_use]
     pub fn last_id(&self, last_bus: u8) -> u16 {
         let end = u16::from(last_bus) << 8 | 0xff;
-        let needed = self.claims.iter().flat_map(|claim| {
-            let open = claim.last > end && claim.first != claim.last;
-            let last = if open { end.max(claim.first) } else { claim.last };
-            [last, claim.alias.unwrap_or(0)]
-        });
+        // A range that goes on past the last bus is about ids that nobody has.
+        let needed = self
+            .claims
+            .iter()
+            .filter(|claim| claim.last <= end || claim.first == claim.last);
+        let needed = needed.flat_map(|claim| [claim.last, claim.alias.unwrap_or(0)]);
         needed.max().unwrap_or(0).max(end)
     }
 
-    /// What the control register must say of the link that the unit is on (section 5.2.2.1, IVHD flags).
+    /// What the control register must say of the link that the unit is on (section 5.2, IVHD flags).
     pub(super) fn control(&self) -> Control {
         let mut control = Control::empty();
         control.set(Control::HT_TUNNEL, self.flags.contains(IvhdFlags::HT_TUNNEL));
