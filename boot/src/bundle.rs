@@ -1,12 +1,14 @@
 //! From a checked plan to the bundle that the hypervisor reads.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use cohort_abi::bundle::{self, Config, Denied, Mode};
 
 use crate::config::{Guest, Image, Plan};
+use crate::linux::Flavour;
 use crate::{cargo, image, linux};
 
 /// Builds the bundle of `plan` for `mode`, and the guests of the repository that it needs.
@@ -17,8 +19,8 @@ pub fn build(plan: &Plan, mode: Mode) -> anyhow::Result<Vec<u8>> {
     let built = build_guests(&plan.guests)?;
     let mut images = Images::default();
     let mut guests = Vec::new();
-    // Fetched once, and only where a guest wants it.
-    let mut fetched = None;
+    // Fetched and packed once, and only where a guest wants it.
+    let mut linux = Linux::default();
     for guest in &plan.guests {
         let path = match &guest.image {
             Image::File(path) => path.clone(),
@@ -26,24 +28,15 @@ pub fn build(plan: &Plan, mode: Mode) -> anyhow::Result<Vec<u8>> {
                 .get(name)
                 .cloned()
                 .with_context(|| format!("cargo built no guest `{name}`"))?,
-            Image::Linux => {
-                let files = match &fetched {
-                    Some(files) => files,
-                    None => fetched.insert(linux::fetch()?),
-                };
-                files.kernel.clone()
-            }
+            Image::Linux(flavour) => linux.get(*flavour, &mut images)?.0.clone(),
         };
-        let (image, linux) = images.add_image(path)?;
-        let initrd = match (&guest.initrd, &fetched) {
+        let (image, bzimage) = images.add_image(path)?;
+        let initrd = match (&guest.initrd, &guest.image) {
             (Some(path), _) => Some(images.add_file(path)?),
-            (None, Some(files)) if guest.image == Image::Linux => Some(images.append(
-                &linux::initramfs(&std::fs::read(&files.busybox)?)?,
-                "the initramfs",
-            )?),
+            (None, Image::Linux(flavour)) => Some(linux.get(*flavour, &mut images)?.1),
             _ => None,
         };
-        let usual = if linux { Denied::Hardware } else { Denied::Stop };
+        let usual = if bzimage { Denied::Hardware } else { Denied::Stop };
         guests.push(bundle::Guest {
             name: guest.name.clone(),
             cpus: guest.cpus.clone(),
@@ -65,6 +58,24 @@ pub fn build(plan: &Plan, mode: Mode) -> anyhow::Result<Vec<u8>> {
         guests,
     };
     Ok(bundle::build(&config, &images.bytes)?)
+}
+
+/// Kernels of the distribution, and where in the bundle the initial file system of each is.
+#[derive(Default)]
+struct Linux(BTreeMap<Flavour, (PathBuf, bundle::Image)>);
+
+impl Linux {
+    fn get(&mut self, flavour: Flavour, images: &mut Images) -> anyhow::Result<&(PathBuf, bundle::Image)> {
+        Ok(match self.0.entry(flavour) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let files = linux::fetch(flavour)?;
+                let archive = linux::initramfs(&files, &linux::probe()?)?;
+                let initrd = images.append(&archive, "the initramfs")?;
+                new.insert((files.kernel, initrd))
+            }
+        })
+    }
 }
 
 /// The images of a bundle, each file once.

@@ -13,9 +13,10 @@ use cohort_abi::exit::Outcome as Exit;
 use cohort_abi::report::{Figure, figure};
 
 use crate::config::{self, Plan, Refused, Source};
+use crate::linux::Flavour;
 use crate::qemu::process;
 use crate::session::{Options, Outcome, Session};
-use crate::{acpi, bench, image, summary, verdict};
+use crate::{acpi, bench, image, linux, summary, verdict};
 
 /// Runs the Cohort hypervisor in QEMU, and explains its machines and configurations.
 #[derive(Debug, Parser)]
@@ -107,6 +108,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(Check { target, acpi }) if acpi.is_empty() => with_plan(target, Mode::Check),
         Command::Check(Check { acpi, .. }) => tables(&acpi),
         Command::Sets(target) => with_plan(target, Mode::Sets),
+        Command::Bench(target) if names_linux(&target) => bench_linux(&target),
         Command::Bench(target) => with_plan(
             Target {
                 icount: true,
@@ -137,11 +139,28 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Whether it is the built-in Linux guest that is meant.
+fn names_linux(target: &Target) -> bool {
+    target.config.as_deref() == Some(Path::new(Flavour::Cloud.name()))
+}
+
+/// Measures a Linux guest beside the same kernel without a hypervisor.
+fn bench_linux(target: &Target) -> anyhow::Result<bool> {
+    if target.iommu.is_some() || target.json.is_some() || target.keep {
+        anyhow::bail!("`bench linux` takes no option but --timeout");
+    }
+    let usual = Options::new(true).timeout;
+    let timeout = target.timeout.map_or(usual, Duration::from_secs);
+    let table = linux::bench::run(timeout, &mut |line| println!("{line}"))?;
+    print!("{table}");
+    Ok(true)
+}
+
 fn with_plan(target: Target, mode: Mode) -> anyhow::Result<bool> {
     let source = match target.config.as_deref() {
         None if matches!(target.iommu, Some(Iommu::Amdvi)) => Source::demo_amdvi(),
         None => Source::demo(),
-        Some(name) if name == Path::new(config::LINUX_IMAGE) => Source::linux(),
+        Some(_) if names_linux(&target) => Source::linux(),
         Some(path) => Source::read(path)?,
     };
     let mut plan = Plan::load(source)?;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use cohort_abi::disk::{self, Kind, SECTOR_SIZE, SectorError, WRITTEN};
 
-use crate::config::Disk;
+use crate::config::{Disk, DiskUse};
+use crate::ext4::{self, Ext4Error};
 
 /// Why a disk is not as it must be after a run.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,16 @@ pub enum DiskError {
         /// What is wrong with the first such sector.
         error: SectorError,
     },
+    /// The file system that the guest had to make.
+    #[error("disk `{disk}`: guest `{guest}` had to leave an ext4 file system, but {error}")]
+    Filesystem {
+        /// The disk.
+        disk: String,
+        /// The guest that had to make it.
+        guest: String,
+        /// What is wrong with it.
+        error: Ext4Error,
+    },
     /// A sector changed that nobody may have touched.
     #[error("disk `{disk}` changed where nothing may have been written: {error}")]
     Changed {
@@ -39,7 +50,7 @@ pub enum DiskError {
     },
 }
 
-/// Fills the image at `path` for `disk` with sectors of `seed`.
+/// Makes the image at `path` for `disk`: with sectors of `seed`, or empty for a file system.
 ///
 /// # Errors
 /// Where the file cannot be written.
@@ -48,6 +59,11 @@ pub fn create(disk: &Disk, path: &Path, seed: u64) -> Result<(), DiskError> {
         path: path.into(),
         error,
     };
+    if disk.used_as == DiskUse::Ext4 {
+        return File::create(path)
+            .and_then(|file| file.set_len(disk.size))
+            .map_err(wrap);
+    }
     let mut file = BufWriter::new(File::create(path).map_err(wrap)?);
     let mut sector = [0; SECTOR_SIZE];
     for index in 0..disk.size / SECTOR_SIZE as u64 {
@@ -67,6 +83,15 @@ pub fn verify(disk: &Disk, path: &Path, seed: u64, writer: Option<&str>) -> Resu
         error,
     };
     let mut file = BufReader::new(File::open(path).map_err(wrap)?);
+    if disk.used_as == DiskUse::Ext4 {
+        let Some(guest) = writer else { return Ok(()) };
+        let found = ext4::check(&mut file, disk.size).map_err(wrap)?;
+        return found.map_err(|error| DiskError::Filesystem {
+            disk: disk.id.clone(),
+            guest: guest.into(),
+            error,
+        });
+    }
     let mut sector = [0; SECTOR_SIZE];
     for index in 0..disk.size / SECTOR_SIZE as u64 {
         file.read_exact(&mut sector).map_err(wrap)?;
@@ -89,6 +114,23 @@ mod tests {
     use std::os::unix::fs::FileExt as _;
 
     #[test]
+    fn a_file_system_must_be_there_only_if_somebody_had_to_make_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("disk");
+        let disk = Disk {
+            id: "d".into(),
+            size: 1 << 20,
+            written_by: Some("g".into()),
+            used_as: DiskUse::Ext4,
+        };
+        create(&disk, &path, 5).expect("it is made");
+        assert_eq!(path.metadata().expect("it is there").len(), 1 << 20);
+        verify(&disk, &path, 5, None).expect("nobody had to");
+        let error = verify(&disk, &path, 5, Some("g")).expect_err("there is none");
+        assert!(matches!(error, DiskError::Filesystem { .. }), "{error}");
+    }
+
+    #[test]
     fn a_disk_verifies_only_as_it_must_be() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("disk");
@@ -96,6 +138,7 @@ mod tests {
             id: "d".into(),
             size: 1 << 20,
             written_by: Some("g".into()),
+            used_as: DiskUse::Sectors,
         };
         create(&disk, &path, 5).expect("it is made");
         verify(&disk, &path, 5, None).expect("unchanged");

@@ -10,8 +10,9 @@ use cohort_abi::bundle::{Expect, Mode};
 use cohort_abi::exit::Outcome as Exit;
 use tempfile::TempDir;
 
-use crate::config::{Disk, Guest, Machine, Plan};
+use crate::config::{Guest, Machine, Plan};
 use crate::disk::{self, DiskError};
+use crate::peer::{Peer, PeerError};
 use crate::progress::Step;
 use crate::qemu::command::{self, Boot};
 use crate::qemu::process::{self, Ended};
@@ -59,7 +60,7 @@ pub struct Session {
     pub bundle: Option<Vec<u8>>,
     /// The hypervisor's (or the test's) command line.
     pub cmdline: String,
-    /// Guests that must have written the disks that name them.
+    /// Guests that must have written the disks and used the networks that name them.
     pub writers: Vec<String>,
     qemu: PathBuf,
     folder: TempDir,
@@ -104,6 +105,16 @@ pub enum Failure {
     /// A disk is not as it must be.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A guest did not use a network as it must.
+    #[error("network `{network}`: guest `{guest}` had to make a transfer, but {error}")]
+    Network {
+        /// The network.
+        network: String,
+        /// The guest that had to use it.
+        guest: String,
+        /// What is wrong.
+        error: PeerError,
+    },
 }
 
 /// What came of a run.
@@ -223,16 +234,24 @@ impl Session {
             })?;
         }
         drop(step);
+        let mut peers = Vec::new();
+        for network in &self.machine.networks {
+            peers.push(Peer::listen(&path(&network.id), seed)?);
+        }
         let boot = Boot {
             kernel: self.kernel.clone(),
             module: module.map(|(path, _)| path),
             cmdline: self.cmdline.clone(),
             disks,
+            networks: peers.iter().map(|peer| peer.path().to_path_buf()).collect(),
             report: path("report"),
             icount: options.icount,
         };
         let arguments = command::arguments(&self.machine, &boot);
-        let machine = process::run(&self.qemu, &arguments, options.timeout, show)?;
+        let machine = process::run(&self.qemu, &arguments, options.timeout, show);
+        // In any case, so that no thread outlives the machine.
+        let transfers: Vec<_> = peers.into_iter().map(Peer::finish).collect();
+        let machine = machine?;
         // A machine that never started wrote no report, which is the same as an empty one.
         let report = Report::read(&std::fs::read(&boot.report).unwrap_or_default());
         let started = !machine.console.is_empty() || !report.records.is_empty();
@@ -240,8 +259,22 @@ impl Session {
         // What a run would have written that the user broke off is no finding.
         let verified = self.machine.disks.iter().zip(&boot.disks);
         for (disk, path) in verified.filter(|_| machine.ended != Ended::Interrupted) {
-            let writer = self.writer(disk).filter(|_| !report.refused());
+            let writer = self
+                .bound(disk.written_by.as_deref())
+                .filter(|_| !report.refused());
             failures.extend(disk::verify(disk, path, seed, writer).err().map(Failure::Disk));
+        }
+        let transfers = self.machine.networks.iter().zip(transfers);
+        for (network, transfer) in transfers.filter(|_| machine.ended != Ended::Interrupted) {
+            if let (Some(guest), Err(error)) = (self.bound(network.used_by.as_deref()), transfer)
+                && !report.refused()
+            {
+                failures.push(Failure::Network {
+                    network: network.id.clone(),
+                    guest: guest.into(),
+                    error,
+                });
+            }
         }
         Ok(Outcome {
             ended: machine.ended,
@@ -251,11 +284,9 @@ impl Session {
         })
     }
 
-    /// The guest that must have written `disk` in this run.
-    fn writer<'a>(&self, disk: &'a Disk) -> Option<&'a str> {
-        disk.written_by
-            .as_deref()
-            .filter(|guest| self.writers.iter().any(|writer| writer == guest))
+    /// The guest `named`, if it is bound to do its part in this run.
+    fn bound<'a>(&self, named: Option<&'a str>) -> Option<&'a str> {
+        named.filter(|guest| self.writers.iter().any(|writer| writer == guest))
     }
 }
 

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use vfio_core::pci::{Bdf, ParseBdfError};
 
 use super::size::show;
-use super::{BUILT_IN_IMAGES, HYPERVISOR_END, LINUX_IMAGE, MAX_DEVICES, MAX_GUESTS, MAX_SPLIT, RESERVED};
+use super::{BUILT_IN_IMAGES, HYPERVISOR_END, MAX_DEVICES, MAX_GUESTS, MAX_SPLIT, RESERVED};
 use crate::image::ImageError;
+use crate::linux::Flavour;
 
 /// Why a configuration is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -187,8 +188,8 @@ pub enum Cause {
     /// The machine has too little or too much memory.
     #[error("a machine with {} of memory", show(*.0))]
     MachineMemory(u64),
-    /// Two disks of one id, or an id that QEMU cannot take.
-    #[error("`{0}` cannot be a disk's id: it is used twice or is not a word")]
+    /// Two disks or networks of one id, or an id that QEMU cannot take.
+    #[error("`{0}` cannot be an id: it is used twice or is not a word")]
     DiskId(String),
     /// Not whole sectors, or too large, or without room for the test pattern.
     #[error("a disk of {}", show(*.0))]
@@ -196,6 +197,15 @@ pub enum Cause {
     /// `written-by` names no guest.
     #[error("there is no guest `{0}` to write this disk")]
     DiskWriter(String),
+    /// Not a file system that the tool can look at.
+    #[error("`{0}` is no file system that can be verified")]
+    Filesystem(String),
+    /// A file system that nobody makes.
+    #[error("nobody is named who makes the file system of disk `{0}`")]
+    FilesystemWriter(String),
+    /// `used-by` names no guest.
+    #[error("there is no guest `{0}` to use this network")]
+    NetworkUser(String),
     /// The hypervisor, asked in `check`, says that devices are missing or cannot be assigned.
     #[error("{text}")]
     Kernel {
@@ -267,8 +277,13 @@ impl Cause {
             }
             Self::ImageMissing { .. } => format!(
                 "write the path of an ELF64 file with a PVH note or of a Linux bzImage (relative to this file), or a \
-                 built-in name: {}, \"{LINUX_IMAGE}\"",
-                BUILT_IN_IMAGES.map(|name| format!("\"{name}\"")).join(", ")
+                 built-in name: {}",
+                BUILT_IN_IMAGES
+                    .into_iter()
+                    .chain(Flavour::ALL.map(Flavour::name))
+                    .map(|name| format!("\"{name}\""))
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ),
             Self::ImageFormat { why, .. } => why.help().into(),
             Self::InitrdMissing { .. } => {
@@ -290,12 +305,17 @@ impl Cause {
             Self::Iommu(_) => "write iommu = \"virtio\", \"vtd\", \"amdvi\" or \"none\"".into(),
             Self::MachineCpus(_) => "write 2 to 64, of which the hypervisor keeps one: cpus = 3".into(),
             Self::MachineMemory(_) => "write \"256M\" to \"64G\", in whole megabytes: memory = \"1G\"".into(),
-            Self::DiskId(_) => "write a word that no other disk has: id = \"disk1\"".into(),
+            Self::DiskId(_) => "write a word that no other disk or network has: id = \"disk1\"".into(),
             Self::DiskSize(_) => "write 1M to 1G, in whole megabytes: size = \"16M\"".into(),
             Self::DiskWriter(_) => {
                 "write the name of a guest, or leave the line out: the disk must then stay \
                                     as it is"
                     .into()
+            }
+            Self::Filesystem(_) => "write filesystem = \"ext4\", or leave the line out".into(),
+            Self::FilesystemWriter(_) => "add the guest that makes it: written-by = \"linux\"".into(),
+            Self::NetworkUser(_) => {
+                "write the name of a guest, or leave the line out: nothing is then verified".into()
             }
             Self::Kernel { line: Some(line), .. } => format!("write {line}"),
             Self::Kernel { fix: Some(fix), .. } => fix.clone(),

@@ -10,10 +10,11 @@ use vfio_core::pci::Bdf;
 use super::cause::Cause;
 use super::problem::{Problem, Refused};
 use super::{
-    BUILT_IN_IMAGES, Guest, HYPERVISOR_END, Image, LINUX_IMAGE, MAX_DEVICES, MAX_GUESTS, MAX_SPLIT, Machine,
-    Plan, RESERVED, Source, schema,
+    BUILT_IN_IMAGES, Guest, HYPERVISOR_END, Image, MAX_DEVICES, MAX_GUESTS, MAX_SPLIT, Machine, Plan,
+    RESERVED, Source, schema,
 };
 use crate::image;
+use crate::linux::Flavour;
 
 const LARGE_PAGE: u64 = 2 << 20;
 
@@ -287,8 +288,8 @@ impl<'a> Check<'a> {
         if BUILT_IN_IMAGES.contains(&text.as_str()) {
             return Image::BuiltIn(text.clone());
         }
-        if text == LINUX_IMAGE {
-            return Image::Linux;
+        if let Some(flavour) = Flavour::named(text) {
+            return Image::Linux(flavour);
         }
         let path = self.source.folder.join(text);
         if !path.is_file() {

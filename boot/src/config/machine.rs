@@ -23,6 +23,8 @@ pub struct Machine {
     pub devices: Vec<String>,
     /// Disk images that the tool makes, for `drive=ID` in `devices`.
     pub disks: Vec<Disk>,
+    /// Networks that the tool is the other end of, for `netdev=ID` in `devices`.
+    pub networks: Vec<Network>,
     /// Further arguments for QEMU, as they are.
     pub qemu: Vec<String>,
 }
@@ -47,8 +49,28 @@ pub struct Disk {
     pub id: String,
     /// Size in bytes, whole sectors.
     pub size: u64,
-    /// The guest that must have written [`cohort_abi::disk::WRITTEN`]; without one, nothing may change.
+    /// The guest that must have written its part; without one, nothing may change.
     pub written_by: Option<String>,
+    /// What is on it.
+    pub used_as: DiskUse,
+}
+
+/// What is on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskUse {
+    /// Sectors of the tool's, of which the guest writes [`cohort_abi::disk::WRITTEN`].
+    Sectors,
+    /// Nothing at first; the guest makes an ext4 file system, uses it and leaves it in order.
+    Ext4,
+}
+
+/// A network of its own for one network card, with the tool as its other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// QEMU's netdev id.
+    pub id: String,
+    /// The guest that must have finished a transfer ([`cohort_abi::exchange`]).
+    pub used_by: Option<String>,
 }
 
 /// What QEMU 7.2 needs for SVM with nested paging under TCG.
@@ -115,7 +137,9 @@ impl Machine {
         machine.accel = section.accel.unwrap_or(machine.accel);
         machine.devices = section.devices;
         machine.qemu = section.qemu;
-        machine.disks = disks(section.disk, demo, guests, problems);
+        let mut ids = BTreeSet::new();
+        machine.disks = disks(section.disk, &mut ids, demo, guests, problems);
+        machine.networks = networks(section.network, &mut ids, guests, problems);
         machine
     }
 
@@ -129,23 +153,53 @@ impl Machine {
             accel: "tcg,thread=single".into(),
             devices: Vec::new(),
             disks: Vec::new(),
+            networks: Vec::new(),
             qemu: Vec::new(),
         }
     }
 }
 
+/// Whether `id` is a word that nothing else has.
+fn is_new_word(id: &str, ids: &mut BTreeSet<String>) -> bool {
+    let word = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric());
+    word && ids.insert(id.into())
+}
+
+fn networks(
+    section: Vec<schema::Network>,
+    ids: &mut BTreeSet<String>,
+    guests: &[(&str, &str)],
+    problems: &mut Vec<Problem>,
+) -> Vec<Network> {
+    let mut networks = Vec::new();
+    for network in section {
+        let id = network.id.get_ref().clone();
+        if !is_new_word(&id, ids) {
+            problems.push(Problem::new(Cause::DiskId(id.clone()), network.id.span()));
+        }
+        if let Some(name) = &network.used_by
+            && !guests.iter().any(|(guest, _)| guest == name.get_ref())
+        {
+            let cause = Cause::NetworkUser(name.get_ref().clone());
+            problems.push(Problem::new(cause, name.span()));
+        }
+        let used_by = network.used_by.map(toml::Spanned::into_inner);
+        networks.push(Network { id, used_by });
+    }
+    networks
+}
+
 fn disks(
     section: Vec<schema::Disk>,
+    ids: &mut BTreeSet<String>,
     demo: bool,
     guests: &[(&str, &str)],
     problems: &mut Vec<Problem>,
 ) -> Vec<Disk> {
-    let mut ids = BTreeSet::new();
     let mut disks = Vec::new();
     for disk in section {
         let id = disk.id.get_ref().clone();
-        let word = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric());
-        if !word || !ids.insert(id.clone()) {
+        if !is_new_word(&id, ids) {
             problems.push(Problem::new(Cause::DiskId(id.clone()), disk.id.span()));
         }
         let size = match disk.size.get_ref().bytes() {
@@ -173,7 +227,29 @@ fn disks(
             }
             None => None,
         };
-        disks.push(Disk { id, size, written_by });
+        let used_as = match disk
+            .filesystem
+            .as_ref()
+            .map(|name| (name.get_ref().as_str(), name.span()))
+        {
+            None => DiskUse::Sectors,
+            Some(("ext4", at)) => {
+                if written_by.is_none() {
+                    problems.push(Problem::new(Cause::FilesystemWriter(id.clone()), at));
+                }
+                DiskUse::Ext4
+            }
+            Some((other, at)) => {
+                problems.push(Problem::new(Cause::Filesystem(other.into()), at));
+                DiskUse::Ext4
+            }
+        };
+        disks.push(Disk {
+            id,
+            size,
+            written_by,
+            used_as,
+        });
     }
     disks
 }

@@ -18,8 +18,10 @@ use cohort_abi::bundle::{Denied, Expect};
 use vfio_core::pci::Bdf;
 
 pub use cause::Cause;
-pub use machine::{Disk, Iommu, Machine};
+pub use machine::{Disk, DiskUse, Iommu, Machine, Network};
 pub use problem::{Problem, Refused};
+
+use crate::linux::Flavour;
 
 /// The built-in demo.
 pub const DEMO: &str = include_str!("../../demo.toml");
@@ -32,9 +34,6 @@ pub const LINUX: &str = include_str!("../../linux.toml");
 
 /// The guests that `image = "NAME"` builds and takes from `tests/guests`.
 pub const BUILT_IN_IMAGES: [&str; 3] = ["storage", "rogue", "faulty"];
-
-/// The image that is Debian's kernel.
-pub const LINUX_IMAGE: &str = "linux";
 
 /// Host physical memory below this address belongs to the hypervisor, in bytes.
 ///
@@ -179,8 +178,8 @@ pub struct Guest {
 pub enum Image {
     /// One of [`BUILT_IN_IMAGES`].
     BuiltIn(String),
-    /// Debian's kernel, which [`linux`](crate::linux) fetches.
-    Linux,
+    /// A kernel of Debian's, which [`linux`](crate::linux) fetches.
+    Linux(Flavour),
     /// An ELF64 file with a PVH note, or a Linux bzImage.
     File(PathBuf),
 }

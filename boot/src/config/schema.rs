@@ -52,6 +52,8 @@ pub(super) struct Machine {
     pub qemu: Vec<String>,
     #[serde(default)]
     pub disk: Vec<Disk>,
+    #[serde(default)]
+    pub network: Vec<Network>,
 }
 
 /// A `[[machine.disk]]`.
@@ -61,6 +63,15 @@ pub(super) struct Disk {
     pub id: Spanned<String>,
     pub size: Spanned<Size>,
     pub written_by: Option<Spanned<String>>,
+    pub filesystem: Option<Spanned<String>>,
+}
+
+/// A `[[machine.network]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Network {
+    pub id: Spanned<String>,
+    pub used_by: Option<Spanned<String>>,
 }
 
 /// A number of bytes or an address: `"16M"`, `"0x20000000"` or a plain integer.

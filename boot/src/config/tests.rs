@@ -360,6 +360,49 @@ fn machines() {
 }
 
 #[test]
+fn file_systems_and_networks_name_their_guest() {
+    let from = "devices = [\"0000:00:03.0\"]";
+    let with = |part: &str| format!("{from}\n[machine]\n{part}");
+    let disk = |rest: &str| with(&format!("[[machine.disk]]\nid = \"d\"\nsize = \"1M\"\n{rest}"));
+    let made = Plan::load(source(
+        &GOOD.replace(from, &disk("written-by = \"a\"\nfilesystem = \"ext4\"")),
+    ));
+    assert_eq!(made.expect("it holds").machine.disks[0].used_as, DiskUse::Ext4);
+    one(
+        from,
+        &disk("written-by = \"a\"\nfilesystem = \"fat\""),
+        22,
+        "`fat` is no file system",
+        "ext4",
+    );
+    one(
+        from,
+        &disk("filesystem = \"ext4\""),
+        21,
+        "nobody is named",
+        "written-by",
+    );
+    let network = |rest: &str| with(&format!("[[machine.network]]\nid = \"n\"\n{rest}"));
+    let used = Plan::load(source(&GOOD.replace(from, &network("used-by = \"b\""))));
+    let used = &used.expect("it holds").machine.networks[0];
+    assert_eq!((used.id.as_str(), used.used_by.as_deref()), ("n", Some("b")));
+    one(
+        from,
+        &network("used-by = \"c\""),
+        20,
+        "no guest `c`",
+        "nothing is then verified",
+    );
+    one(
+        from,
+        &network("[[machine.disk]]\nid = \"n\"\nsize = \"1M\""),
+        19,
+        "used twice",
+        "id = ",
+    );
+}
+
+#[test]
 fn all_problems_are_told_at_once_in_the_files_order() {
     let text = GOOD
         .replace("[2]", "[1]")

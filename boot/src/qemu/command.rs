@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use cohort_abi::exit;
+use cohort_abi::{exchange, exit};
 
 use crate::config::{Iommu, Machine};
 
@@ -18,6 +18,8 @@ pub struct Boot {
     pub cmdline: String,
     /// Image of each disk of the machine, in the machine's order.
     pub disks: Vec<PathBuf>,
+    /// Socket of each network's other end, in the machine's order.
+    pub networks: Vec<PathBuf>,
     /// Where the records of the second serial port go.
     pub report: PathBuf,
     /// Virtual time counts instructions, so that a run repeats itself.
@@ -72,6 +74,14 @@ pub fn arguments(machine: &Machine, boot: &Boot) -> Vec<OsString> {
         let drive = format!("if=none,id={},format=raw,file={}", disk.id, escape(path));
         add(&["-drive", &drive]);
     }
+    for (network, path) in machine.networks.iter().zip(&boot.networks) {
+        // `restrict`: the guest reaches this socket and the DHCP server, nothing else of the host or of the world.
+        let (id, [a, b, c, d]) = (&network.id, exchange::ADDRESS);
+        let peer = format!("{id}peer");
+        add(&["-chardev", &format!("socket,id={peer},path={}", escape(path))]);
+        let forward = format!("tcp:{a}.{b}.{c}.{d}:{}-chardev:{peer}", exchange::PORT);
+        add(&["-netdev", &format!("user,id={id},restrict=on,guestfwd={forward}")]);
+    }
     for device in &machine.devices {
         add(&["-device", device]);
     }
@@ -102,16 +112,21 @@ pub fn is_noise(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Plan, Source};
+    use crate::config::{Network, Plan, Source};
 
     fn line(icount: bool, iommu: Iommu) -> String {
         let mut machine = Plan::load(Source::demo()).expect("the demo holds").machine;
         machine.iommu = iommu;
+        machine.networks.push(Network {
+            id: "net0".into(),
+            used_by: None,
+        });
         let boot = Boot {
             kernel: "/k".into(),
             module: Some("/m".into()),
             cmdline: String::new(),
             disks: vec!["/tmp/a,b".into()],
+            networks: vec!["/tmp/c,d".into()],
             report: "/r".into(),
             icount,
         };
@@ -131,6 +146,8 @@ mod tests {
             "isa-debug-exit,iobase=0xf4",
             "-device virtio-iommu-pci,addr=02 ",
             "-drive if=none,id=disk0,format=raw,file=/tmp/a,,b ",
+            "-chardev socket,id=net0peer,path=/tmp/c,,d -netdev user,id=net0,restrict=on,\
+             guestfwd=tcp:10.0.2.100:7000-chardev:net0peer ",
             "-device nvme,addr=04,drive=disk0",
             "-kernel /k -initrd /m",
         ] {

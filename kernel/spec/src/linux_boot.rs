@@ -17,6 +17,8 @@ pub const VERSION: usize = 0x206;
 pub const TYPE_OF_LOADER: usize = 0x210;
 /// Flags of the load.
 pub const LOADFLAGS: usize = 0x211;
+/// Where the real-mode part jumps to, in 32-bit mode.
+pub const CODE32_START: usize = 0x214;
 /// Physical address of the initial file system.
 pub const RAMDISK_IMAGE: usize = 0x218;
 /// Its bytes.

@@ -4,7 +4,7 @@
 //! sleep control register. All of it is fixed but for the number of CPUs.
 
 use super::layout::{BAR_WINDOW, BAR_WINDOW_END, ECAM, ECAM_SIZE, HIGH_BAR_WINDOW, HIGH_BAR_WINDOW_END};
-use super::policy::port::{CONSOLE, RESET, RESET_VALUE, SLEEP_CONTROL, SLEEP_SOFT_OFF, SLEEP_STATUS};
+use super::policy::port::{CONSOLE, PANIC, RESET, RESET_VALUE, SLEEP_CONTROL, SLEEP_SOFT_OFF, SLEEP_STATUS};
 use acpi_tables::Aml;
 use acpi_tables::aml::{
     AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Memory32Fixed, Name, Package,
@@ -101,6 +101,7 @@ fn dsdt() -> Sdt {
     device(&mut contents, "_SB_.ECAM", "PNP0C02", &[&space]);
     let ports = IO::new(CONSOLE, CONSOLE, 1, 8);
     device(&mut contents, "_SB_.COM1", "PNP0501", &[&ports]);
+    panic_device(&mut contents);
     let off = Package::new(Vec::from([&SLEEP_SOFT_OFF as &dyn Aml, &ZERO, &ZERO, &ZERO]));
     Name::new("_S5_".into(), &off).to_aml_bytes(&mut contents);
     let mut table = Sdt::new(*b"DSDT", 36, 2, OEM, OEM_TABLE, OEM_REVISION);
@@ -116,6 +117,19 @@ fn device(contents: &mut Vec<u8>, path: &str, id: &str, resources: &[&dyn Aml]) 
         &Name::new("_CRS".into(), &ResourceTemplate::new(Vec::from(resources))),
     ];
     Device::new(path.into(), Vec::from(children)).to_aml_bytes(contents);
+}
+
+/// Where a kernel that panics says so. Its id is QEMU's, which Linux has a driver for.
+fn panic_device(contents: &mut Vec<u8>) {
+    let port = IO::new(PANIC, PANIC, 1, 1);
+    let children: [&dyn Aml; 2] = [
+        &Name::new("_HID".into(), &"QEMU0001"),
+        &Name::new(
+            "_CRS".into(),
+            &ResourceTemplate::new(Vec::from([&port as &dyn Aml])),
+        ),
+    ];
+    Device::new("_SB_.PEVT".into(), Vec::from(children)).to_aml_bytes(contents);
 }
 
 /// The PCI Express host bridge: bus 0, one window for base address registers below 4 GiB and one above.

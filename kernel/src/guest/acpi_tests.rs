@@ -137,6 +137,8 @@ fn power_and_reset_are_the_ports_that_do_it() {
     let dsdt = rom.table(rom.number(fadt + 140, 8));
     // Name (_S5, Package (4) {5, 0, 0, 0}).
     assert!(has(dsdt, b"\x08_S5_\x12\x07\x04\x0a\x05\x00\x00\x00"));
+    // Name (_HID, "QEMU0001"), and IO (Decode16, 0x505, 0x505, 1, 1).
+    assert!(has(dsdt, b"\x08_HID\x0dQEMU0001\0") && has(dsdt, b"\x47\x01\x05\x05\x05\x05\x01\x01"));
 }
 
 #[test]

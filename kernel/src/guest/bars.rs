@@ -1,21 +1,54 @@
-//! Where a guest finds the memory BARs of its functions: addresses that are chosen before it starts, and stay.
+//! Where a guest finds the memory BARs of its functions before it has moved any: addresses as firmware would have chosen them.
 //!
 //! I/O BARs and the ROM are hidden: no ports are passed through, and the ROM's code would be for the host's firmware.
 
-use super::layout::{BAR_WINDOW, BAR_WINDOW_END};
-use crate::pci::Function;
+use super::layout::{BAR_WINDOW, BAR_WINDOW_END, HIGH_BAR_WINDOW, HIGH_BAR_WINDOW_END};
+use crate::pci::{Bar, BarKind, Function};
 use alloc::vec::Vec;
 use spec::page_table::PAGE;
-use vfio_core::pci::vconfig::VirtualBar;
+use vfio_core::pci::vconfig::{VirtualBar, Windows};
 
-/// The BARs do not fit into the guest's window.
+/// The BARs do not fit into the guest's windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the devices' BARs need more than the 512 MiB at 0xc0000000; assign fewer devices")]
+#[error(
+    "the devices' BARs need more than the 512 MiB at 0xc0000000 and, those of 64 bits, the 128 GiB at 0x4000000000; assign fewer devices"
+)]
 pub struct BarWindowFull;
 
-/// Gives every memory BAR of `functions` an address in the guest's window, the largest first, so that no space is
-/// lost to alignment: a multiple of its size and of a page. BARs that firmware left without an address are hidden.
-/// Returns the BARs of each function, by index.
+/// What is left of a window.
+struct Left {
+    next: u64,
+    end: u64,
+}
+
+impl Left {
+    /// A place for `size` bytes, a multiple of their size and of a page; they need whole pages.
+    fn take(&mut self, size: u64) -> Option<u64> {
+        let align = size.max(PAGE);
+        let start = self.next.checked_next_multiple_of(align)?;
+        let next = start.checked_add(align).filter(|next| *next <= self.end)?;
+        self.next = next;
+        Some(start)
+    }
+}
+
+const fn is_wide(bar: &Bar) -> bool {
+    matches!(bar.kind, BarKind::Memory { wide: true, .. })
+}
+
+/// Where the guest may put BARs of memory: its host bridge's windows.
+#[must_use]
+pub fn windows() -> Windows {
+    Windows {
+        memory: BAR_WINDOW..BAR_WINDOW_END,
+        high: HIGH_BAR_WINDOW..HIGH_BAR_WINDOW_END,
+        io: 0..0,
+    }
+}
+
+/// Gives every memory BAR of `functions` an address in the guest's windows: a multiple of its size and of a page. Those of 32 bits come first,
+/// and the largest first, so that no space is lost to alignment; those of 64 bits go above 4 GiB where there is no room below. BARs
+/// that firmware left without an address are hidden. Returns the BARs of each function, by index.
 ///
 /// # Errors
 /// [`BarWindowFull`].
@@ -34,17 +67,23 @@ pub fn assign(functions: &[&Function]) -> Result<Vec<Vec<VirtualBar>>, BarWindow
             )
         }));
     }
-    wanted.sort_by_key(|(at, bar)| (core::cmp::Reverse(bar.host.size), *at, bar.host.index));
+    wanted.sort_by_key(|(at, bar)| {
+        let largest_first = core::cmp::Reverse(bar.host.size);
+        (is_wide(&bar.host), largest_first, *at, bar.host.index)
+    });
     let mut assigned = Vec::from_iter(functions.iter().map(|_| Vec::new()));
-    let mut next = BAR_WINDOW;
+    let mut low = Left {
+        next: BAR_WINDOW,
+        end: BAR_WINDOW_END,
+    };
+    let mut high = Left {
+        next: HIGH_BAR_WINDOW,
+        end: HIGH_BAR_WINDOW_END,
+    };
     for (at, mut bar) in wanted {
-        let align = bar.host.size.max(PAGE);
-        let start = next.checked_next_multiple_of(align).ok_or(BarWindowFull)?;
-        next = start.checked_add(align).ok_or(BarWindowFull)?;
-        if next > BAR_WINDOW_END {
-            return Err(BarWindowFull);
-        }
-        bar.address = start;
+        let size = bar.host.size;
+        let above = || high.take(size).filter(|_| is_wide(&bar.host));
+        bar.address = low.take(size).or_else(above).ok_or(BarWindowFull)?;
         if let Some(bars) = assigned.get_mut(at) {
             bars.push(bar);
         }
@@ -80,16 +119,30 @@ mod tests {
             .iter()
             .map(|bar| (bar.host.index, bar.address))
             .collect();
-        assert_eq!(places, [(0, 0xc000_0000), (2, 0xc000_4000)]);
+        assert_eq!(places, [(0, 0xc000_4000), (2, 0xc000_0000)]);
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
-        let large = function(|f| f.bars = vec![bar64(0, 1 << 40, 1 << 29)]);
+    fn what_does_not_fit_is_refused() -> Result<(), BarWindowFull> {
+        let large = function(|f| f.bars = vec![bar32(0, 1 << 31, 1 << 29)]);
         assert!(assign(&[&large]).is_ok());
         assert_eq!(assign(&[&large, &large]), Err(BarWindowFull));
         let huge = function(|f| f.bars = vec![bar64(0, 1 << 63, 1 << 63)]);
         assert_eq!(assign(&[&huge]), Err(BarWindowFull));
+        let most = function(|f| f.bars = vec![bar64(0, 1 << 40, 1 << 37)]);
+        assert_eq!(assign(&[&most])?[0][0].address, HIGH_BAR_WINDOW);
+        assert_eq!(assign(&[&most, &most]), Err(BarWindowFull));
+        Ok(())
+    }
+
+    #[test]
+    fn wide_bars_go_above_4_gib_where_there_is_no_room_below() {
+        let gpu = function(|f| f.bars = vec![bar64(0, 1 << 40, 1 << 30), bar64(2, 1 << 41, 1 << 28)]);
+        let small = function(|f| f.bars = vec![bar32(0, 0xfe00_0000, 0x1000)]);
+        let places = |bars: &[VirtualBar]| bars.iter().map(|bar| bar.address).collect::<Vec<_>>();
+        let assigned = assign(&[&gpu, &small]).unwrap();
+        assert_eq!(places(&assigned[0]), [0x40_0000_0000, 0xd000_0000]);
+        assert_eq!(places(&assigned[1]), [0xc000_0000]);
     }
 
     proptest! {

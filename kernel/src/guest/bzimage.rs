@@ -217,9 +217,7 @@ pub fn load(
     for (number, table) in (0..).zip(page_tables()) {
         put(TABLES + number * PAGE, table.as_bytes())?;
     }
-    memory.load_rom(&rom.image).map_err(|_| rom::RomError::TooLarge {
-        bytes: rom.image.len(),
-    })?;
+    rom.load(memory)?;
     Ok(LongEntry {
         rip: at + boot::ENTRY_64,
         rsi: BOOT_PARAMS,

@@ -58,7 +58,7 @@ fn nvme(with_msix: bool) -> (Bytes, VirtualConfig) {
     config.put(NVME, 0x80, &[0x10, 0xc0, 2, 0, 0, 0x80, 0, 0x10, 0x10, 0x28]);
     config.put(NVME, 0x100, &[3, 0, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
     let bars = assign(&[&nvme]).unwrap().remove(0);
-    let open = open_function(&config, &nvme, &bars, 0x18, false);
+    let open = open_function(&config, &nvme, &bars, 0x18, false, false);
     (config, open.config().clone())
 }
 

@@ -10,7 +10,7 @@ use super::pci_bus::{PciBus, Refused};
 use crate::addr::GuestPhys;
 use crate::pci::{ConfigAccess, Function};
 
-pub use super::pci_bus::{BusError, Placement, SLOTS};
+pub use super::pci_bus::{BusError, Line, Placement, SLOTS, Wiring};
 
 /// What a trapped access reaches, and how far into it.
 #[derive(Clone, Copy, Debug)]
@@ -28,14 +28,13 @@ pub struct AssignedFunctions {
 }
 
 impl AssignedFunctions {
-    /// Places `functions` on the guest's bus and in its BAR window. Reads their configuration, changes nothing: the
-    /// caller has them open, with decoding of memory as the guest is to find it. `cpus` is the guest's number of
-    /// vCPUs, which interrupts can go to.
+    /// Places `functions` on the guest's bus and in its BAR windows. Reads their configuration, changes nothing: the
+    /// caller opens them before the guest starts, with decoding of memory as it is now.
     ///
     /// # Errors
     /// [`BusError`].
-    pub fn new(config: &dyn ConfigAccess, functions: &[&Function], cpus: u8) -> Result<Self, BusError> {
-        let bus = PciBus::plan(config, functions, cpus)?;
+    pub fn new(config: &dyn ConfigAccess, functions: &[&Function], wiring: Wiring) -> Result<Self, BusError> {
+        let bus = PciBus::plan(config, functions, wiring)?;
         Ok(Self { bus })
     }
 
@@ -47,6 +46,32 @@ impl AssignedFunctions {
     /// Where each function is, for messages.
     pub fn placements(&self) -> impl Iterator<Item = Placement> {
         self.bus.placements()
+    }
+
+    /// From now on INTx lines are seen, where the guest has an I/O APIC for them. Called once its functions are open.
+    ///
+    /// A line is a level. It [comes](Self::poll_lines) once, is held back until the guest has [seen to it](Self::end_of_interrupt), and
+    /// comes again at once if the function still raises it. The hypervisor has no driver for the machine's own I/O APIC, so that lines are
+    /// looked at; the pin itself stays masked.
+    pub fn listen(&mut self, backend: &mut impl DeviceBackend) {
+        self.bus.listen(backend);
+    }
+
+    /// Looks at the lines of functions whose guest uses INTx and has seen to the last one: one read of a status register each, and
+    /// none where no function does. Says which came.
+    pub fn poll_lines(&mut self, backend: &mut impl DeviceBackend, came: &mut dyn FnMut(Line)) {
+        self.bus.poll_lines(backend, came);
+    }
+
+    /// The guest has ended the interrupt of an input of its I/O APIC: the lines that are `concerned` may come again, and those that do at
+    /// once are said.
+    pub fn end_of_interrupt(
+        &mut self,
+        backend: &mut impl DeviceBackend,
+        concerned: &dyn Fn(Line) -> bool,
+        came: &mut dyn FnMut(Line),
+    ) {
+        self.bus.end_of_interrupt(backend, concerned, came);
     }
 
     /// Takes every interrupt route back: the guest has ended.

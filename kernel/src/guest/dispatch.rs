@@ -6,13 +6,14 @@
 use super::apic::LocalApic;
 use super::console::Console;
 use super::policy::cpuid::{self, Registers, Topology};
-use super::policy::port::{SLEEP_ENABLE, SLEEP_SOFT_OFF};
+use super::policy::port::{PANICKED, SLEEP_ENABLE, SLEEP_SOFT_OFF};
 use super::policy::{MsrAccess, PortAction, absent, msr, port};
 use super::{GuestEnd, GuestFault, GuestMemory, mmio, paging};
 use crate::addr::GuestPhys;
 use crate::pci::Width;
 use crate::virt::{Exception, Exit, ExitKind, Gpr, IoDirection, IoExit, NestedFault, VcpuState};
 use cohort_abi::bundle::Denied;
+use cohort_abi::statistics;
 
 /// Guest physical address and length of the local APIC's registers.
 const APIC: core::ops::Range<u64> = 0xfee0_0000..0xfee0_1000;
@@ -50,6 +51,8 @@ pub struct Platform {
     console: Console,
     counts: [u64; ExitKind::ALL.len()],
     interrupts: u64,
+    /// The time-stamp counter before the first entry.
+    started: Option<u64>,
     denied: Denied,
 }
 
@@ -64,6 +67,7 @@ impl Platform {
             console: Console::default(),
             counts,
             interrupts: 0,
+            started: None,
             denied: Denied::Stop,
         }
     }
@@ -116,6 +120,7 @@ impl Platform {
     /// Before each entry: lets the timer fire, and injects the interrupt that is next, or asks for the moment when
     /// it can be.
     pub fn before_entry(&mut self, vcpu: &mut impl VcpuState, now: u64) {
+        self.started.get_or_insert(now);
         self.apic.advance(now);
         if let Some(vector) = self.apic.next_interrupt() {
             if vcpu.inject_interrupt(vector) {
@@ -244,6 +249,13 @@ impl Platform {
                 }
                 0
             }
+            (PortAction::Panic, Width::Byte) if write => {
+                if value as u8 & PANICKED != 0 {
+                    return Verdict::Stop(GuestEnd::Panic);
+                }
+                0
+            }
+            (PortAction::Panic, Width::Byte) => PANICKED.into(),
             (PortAction::Sleep | PortAction::SleepStatus | PortAction::Reset, Width::Byte) => 0,
             (PortAction::Absent, _) => absent(io.port),
             // A register of one byte, and more than one: nothing is behind it.
@@ -268,21 +280,38 @@ impl Platform {
         hardware: impl Fn(u32, u32) -> Registers,
     ) -> Result<(), GuestFault> {
         let (leaf, subleaf) = (vcpu.gprs().get32(Gpr::Rax), vcpu.gprs().get32(Gpr::Rcx));
-        let answer = cpuid::filter(
-            leaf,
-            subleaf,
-            Topology {
-                apic_id: self.apic.id(),
-                cpus: 1,
-            },
-            hardware,
-        );
+        let topology = Topology {
+            apic_id: self.apic.id(),
+            cpus: 1,
+        };
+        let answer = match leaf {
+            statistics::LEAF => self.statistics(subleaf),
+            _ => cpuid::filter(leaf, subleaf, topology, hardware),
+        };
         let gprs = vcpu.gprs_mut();
         gprs.set32(Gpr::Rax, answer.eax);
         gprs.set32(Gpr::Rbx, answer.ebx);
         gprs.set32(Gpr::Rcx, answer.ecx);
         gprs.set32(Gpr::Rdx, answer.edx);
         self.skip(vcpu)
+    }
+
+    /// What the guest can learn of its own running.
+    fn statistics(&self, number: u32) -> Registers {
+        let value = match number as usize {
+            statistics::STARTED => self.started,
+            number => match number.checked_sub(statistics::EXITS) {
+                Some(kind) => self.counts.get(kind).copied(),
+                None => Some(self.interrupts),
+            },
+        };
+        let value = value.unwrap_or(0);
+        Registers {
+            eax: value as u32,
+            ebx: (value >> 32) as u32,
+            ecx: statistics::NAMES.len() as u32,
+            edx: 0,
+        }
     }
 
     fn msr(&self, write: bool, vcpu: &mut impl VcpuState, now: u64) -> Result<(), GuestFault> {

@@ -384,8 +384,15 @@ fn the_power_goes_off_and_the_machine_resets_when_the_registers_say_so() {
     };
     assert_eq!(write(0x600, 0x34), Verdict::Stop(GuestEnd::PowerOff));
     assert_eq!(write(0xcf9, 6), Verdict::Stop(GuestEnd::Reset));
-    // Without the enable bit, another state, without the reset bit, the status register.
-    for (port, value) in [(0x600, 0x14), (0x600, 0x24), (0xcf9, 2), (0x601, 0x80)] {
+    assert_eq!(write(0x505, 1), Verdict::Stop(GuestEnd::Panic));
+    // Without the enable bit, another state, without the reset bit, the status register, a kernel that dumps its memory.
+    for (port, value) in [
+        (0x600, 0x14),
+        (0x600, 0x24),
+        (0xcf9, 2),
+        (0x601, 0x80),
+        (0x505, 2),
+    ] {
         assert_eq!(write(port, value), Verdict::Resume, "{port:#x} {value:#x}");
     }
     let mut world = World::new(&[0xec]);
@@ -396,4 +403,26 @@ fn the_power_goes_off_and_the_machine_resets_when_the_registers_say_so() {
         Verdict::Resume
     );
     assert_eq!(world.vcpu.gprs.get(Gpr::Rax), 0);
+}
+
+#[test]
+fn a_guest_can_ask_how_often_it_left() {
+    use cohort_abi::statistics::{CPUID, EXITS, LEAF, NAMES, STARTED};
+    let names = ExitKind::ALL.map(ExitKind::name);
+    assert_eq!(NAMES[EXITS..], names, "host tool and guest have the same names");
+    let mut world = World::new(&[0x0f, 0xa2]);
+    world.platform.before_entry(&mut world.vcpu, 1 << 40);
+    world.platform.before_entry(&mut world.vcpu, 1 << 41);
+    let mut ask = |number: usize| {
+        world.vcpu.next_rip = Some(RIP + 2);
+        world.vcpu.gprs.set(Gpr::Rax, LEAF.into());
+        world.vcpu.gprs.set(Gpr::Rcx, number as u64);
+        assert_eq!(world.handle(Exit::Cpuid), Verdict::Resume);
+        let [low, high, count] = [Gpr::Rax, Gpr::Rbx, Gpr::Rcx].map(|register| world.vcpu.gprs.get(register));
+        assert_eq!(count, NAMES.len() as u64);
+        high << 32 | low
+    };
+    assert_eq!(ask(STARTED), 1 << 40, "the first entry counts");
+    assert_eq!((ask(1), ask(CPUID), ask(CPUID)), (0, 3, 4));
+    assert_eq!((ask(EXITS), ask(NAMES.len()), ask(1 << 31)), (0, 0, 0));
 }

@@ -15,6 +15,9 @@ pub enum GuestEnd {
     /// It reset itself. It is not started again.
     #[error("reset itself; it is not started again")]
     Reset,
+    /// Its kernel panicked and said so.
+    #[error("its kernel panicked")]
+    Panic,
     /// It was stopped for what it did.
     #[error("stopped: {0}")]
     Fault(#[from] GuestFault),

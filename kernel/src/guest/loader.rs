@@ -198,9 +198,7 @@ fn load_elf(
     let at = top_of_ram(memory, parameters.initrd, u64::MAX, end.unwrap_or(HIGH_RAM))?;
     let module = (at != 0).then_some((at, parameters.initrd.len() as u64));
     let rom = rom::build(parameters, memory.size(), module)?;
-    memory.load_rom(&rom.image).map_err(|_| RomError::TooLarge {
-        bytes: rom.image.len(),
-    })?;
+    rom.load(memory)?;
     Ok(EntryState {
         eip,
         ebx: rom.start_info,

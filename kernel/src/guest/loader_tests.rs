@@ -153,6 +153,22 @@ fn the_boot_information_leads_to_everything() {
 }
 
 #[test]
+fn the_reset_vector_resets() {
+    let memory = memory(2 << 20);
+    let rom = rom::build(PARAMETERS, 2 << 20, None).unwrap();
+    rom.load(&memory).unwrap();
+    let mut code = [0; 9];
+    memory.read(GuestPhys(0xf_fff0), &mut code).unwrap();
+    // mov dx, 0xcf9; mov al, 6; out dx, al; hlt; jmp to the first.
+    assert_eq!(code, [0xba, 0xf9, 0x0c, 0xb0, 6, 0xee, 0xf4, 0xeb, 0xf7]);
+    let large = rom::RomImage {
+        image: vec![0; 0x2_0001],
+        ..rom
+    };
+    assert!(matches!(large.load(&memory), Err(RomError::TooLarge { .. })));
+}
+
+#[test]
 fn boot_information_that_does_not_fit_is_refused() {
     let build = |command_line: &str, cpus| {
         {

@@ -234,12 +234,12 @@ impl GuestMemory {
         }
     }
 
-    /// Writes the read-only region. For the hypervisor, before the guest starts.
+    /// Writes `bytes` to `at` in the read-only region. For the hypervisor, before the guest starts.
     ///
     /// # Errors
-    /// [`MemoryError::Outside`] if the image is larger than the region.
-    pub fn load_rom(&self, image: &[u8]) -> Result<(), MemoryError> {
-        self.copy_in(self.locate(GuestPhys(ROM), image.len(), true)?, image);
+    /// [`MemoryError::Outside`] if they are not in the region.
+    pub fn load_rom(&self, at: GuestPhys, bytes: &[u8]) -> Result<(), MemoryError> {
+        self.copy_in(self.locate(at, bytes.len(), true)?, bytes);
         Ok(())
     }
 
@@ -300,11 +300,15 @@ mod tests {
     #[test]
     fn the_read_only_region_is_written_by_the_hypervisor_alone() {
         let memory = memory(2 << 20);
-        memory.load_rom(b"tables").unwrap();
+        memory.load_rom(GuestPhys(ROM), b"tables").unwrap();
         let mut out = [0; 6];
         memory.read(GuestPhys(ROM), &mut out).unwrap();
         assert_eq!(&out, b"tables");
-        assert!(memory.load_rom(&vec![0; ROM_SIZE as usize + 1]).is_err());
+        assert!(
+            memory
+                .load_rom(GuestPhys(ROM), &vec![0; ROM_SIZE as usize + 1])
+                .is_err()
+        );
         memory.erase();
         memory.read(GuestPhys(ROM), &mut out).unwrap();
         assert_eq!(out, [0; 6]);

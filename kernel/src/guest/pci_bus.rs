@@ -4,7 +4,7 @@
 use super::DeviceBackend;
 use super::bars::{self, BarWindowFull};
 use super::config_space::open_function;
-use super::layout::{BAR_WINDOW, BAR_WINDOW_END};
+use super::layout::{BAR_WINDOW, BAR_WINDOW_END, HIGH_BAR_WINDOW, HIGH_BAR_WINDOW_END};
 use super::virtual_function::{Access, VirtualFunction};
 use crate::addr::GuestPhys;
 use crate::pci::{ConfigAccess, Function, Width};
@@ -38,6 +38,24 @@ pub(super) struct PciBus {
     map: AddressMap,
 }
 
+/// Where a guest's interrupts can go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wiring {
+    /// vCPUs, with local APIC ids from 0 on.
+    pub cpus: u8,
+    /// It has an I/O APIC for INTx.
+    pub lines: bool,
+}
+
+/// The INTx line of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The function on the guest's bus 0: slot in bits 7:3, function in bits 2:0.
+    pub devfn: u8,
+    /// 1 (INTA) to 4 (INTD).
+    pub pin: u8,
+}
+
 /// Where a function is for the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
@@ -52,7 +70,7 @@ impl PciBus {
     pub(super) fn plan(
         config: &dyn ConfigAccess,
         functions: &[&Function],
-        cpus: u8,
+        wiring: Wiring,
     ) -> Result<Self, BusError> {
         let mut functions = Vec::from(functions);
         functions.sort_by_key(|function| function.bdf);
@@ -79,9 +97,9 @@ impl PciBus {
                 .filter(|other| slot_of(other.bdf) == host)
                 .count();
             let devfn = slot << 3 | number & 7;
-            let open = open_function(config, function, &bars, devfn, siblings > 1);
+            let open = open_function(config, function, &bars, devfn, siblings > 1, wiring.lines);
             bus.functions
-                .push(VirtualFunction::new(devfn, open, function.msix, cpus));
+                .push(VirtualFunction::new(devfn, open, function, wiring.cpus));
         }
         Ok(bus)
     }
@@ -150,9 +168,57 @@ impl PciBus {
         }
     }
 
+    /// From now on lines that functions raise are seen.
+    pub(super) fn listen(&mut self, backend: &mut impl DeviceBackend) {
+        for at in 0..self.functions.len() {
+            if let Some(mut function) = self.access(backend, at) {
+                function.listen();
+            }
+        }
+    }
+
+    /// Looks at all lines that are not held back, and says which came since the last time.
+    pub(super) fn poll_lines(&mut self, backend: &mut impl DeviceBackend, came: &mut dyn FnMut(Line)) {
+        for at in 0..self.functions.len() {
+            let waiting = |found: &VirtualFunction| found.awaits_line() || found.has_line_news();
+            if !self.functions.get(at).is_some_and(waiting) {
+                continue;
+            }
+            if let Some(mut function) = self.access(backend, at) {
+                function.poll_line();
+            }
+            if let Some(line) = self.functions.get_mut(at).and_then(VirtualFunction::take_line) {
+                came(line);
+            }
+        }
+    }
+
+    /// The guest has seen to the interrupt of the lines that are `concerned`. Those that are still raised come again.
+    pub(super) fn end_of_interrupt(
+        &mut self,
+        backend: &mut impl DeviceBackend,
+        concerned: &dyn Fn(Line) -> bool,
+        came: &mut dyn FnMut(Line),
+    ) {
+        for at in 0..self.functions.len() {
+            let line = self.functions.get(at).and_then(VirtualFunction::line);
+            if !line.is_some_and(concerned) {
+                continue;
+            }
+            if let Some(mut function) = self.access(backend, at) {
+                function.unmask_line();
+            }
+            if let Some(line) = self.functions.get_mut(at).and_then(VirtualFunction::take_line) {
+                came(line);
+            }
+        }
+    }
+
     /// Whether BARs may be at `gpa`.
     pub(super) fn spans(&self, gpa: GuestPhys) -> bool {
-        !self.functions.is_empty() && (BAR_WINDOW..BAR_WINDOW_END).contains(&gpa.0)
+        let low = (BAR_WINDOW..BAR_WINDOW_END).contains(&gpa.0);
+        let high = (HIGH_BAR_WINDOW..HIGH_BAR_WINDOW_END).contains(&gpa.0);
+        !self.functions.is_empty() && (low || high)
     }
 
     /// Reads `bytes` at `gpa` of a window for BARs. Where nothing answers the bus reads as ones.
@@ -219,3 +285,7 @@ fn width(offset: u64, bytes: u8) -> Result<Width, Refused> {
         .then_some(width)
         .ok_or(Refused)
 }
+
+#[cfg(test)]
+#[path = "pci_bus_tests.rs"]
+mod tests;

@@ -6,13 +6,16 @@
 //! 0xe00c0  the one module: the initial file system
 //! 0xe0100  RSDP, XSDT, MADT, MCFG, FADT, DSDT, each at a multiple of 64
 //!          command line, ended by zero
+//! 0xffff0  reset vector
 //! ```
 //! Systems that search for the RSDP find it too: it is at a multiple of 16 below 1 MiB.
 
-use super::acpi;
 use super::apic::MAX_CPUS;
 use super::layout::{BAR_WINDOW, ECAM, ECAM_SIZE, HIGH_RAM, LOW_RAM_END, ROM, ROM_SIZE};
 use super::loader::BootParameters;
+use super::policy::port::{RESET, RESET_VALUE};
+use super::{GuestMemory, acpi};
+use crate::addr::GuestPhys;
 use alloc::vec::Vec;
 use spec::lapic;
 use spec::pvh::{MAGIC, MemoryMapEntry, ModuleEntry, RAM, RESERVED, StartInfo, VERSION};
@@ -21,6 +24,22 @@ use zerocopy::IntoBytes;
 const MEMORY_MAP: usize = 0x40;
 const MODULES: usize = 0xc0;
 const RSDP: usize = 0x100;
+
+/// Where a processor begins in real mode (AMD64 manual, volume 2, section 14.1.5), below 1 MiB. Systems that know no other
+/// way to reset the machine jump there: Linux does with hardware-reduced ACPI and without EFI.
+const RESET_VECTOR: u64 = ROM + ROM_SIZE - 16;
+/// 16-bit code: mov dx, [`RESET`]; mov al, [`RESET_VALUE`]; out dx, al; hlt; and once more.
+const RESET_CODE: [u8; 9] = [
+    0xba,
+    RESET as u8,
+    (RESET >> 8) as u8,
+    0xb0,
+    RESET_VALUE,
+    0xee,
+    0xf4,
+    0xeb,
+    0xf7,
+];
 
 /// Why the region could not be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +70,21 @@ pub struct RomImage {
     pub start_info: u32,
     /// Guest physical address of the RSDP.
     pub rsdp: u64,
+}
+
+impl RomImage {
+    /// Writes it into `memory`.
+    ///
+    /// # Errors
+    /// [`RomError::TooLarge`].
+    pub fn load(&self, memory: &GuestMemory) -> Result<(), RomError> {
+        let put = |at: u64, bytes: &[u8]| memory.load_rom(GuestPhys(at), bytes);
+        put(ROM, &self.image)
+            .and_then(|()| put(RESET_VECTOR, &RESET_CODE))
+            .map_err(|_| RomError::TooLarge {
+                bytes: self.image.len(),
+            })
+    }
 }
 
 /// Builds the region for a guest with `ram` bytes. `module` is the address and the length of the initial file system.
@@ -100,7 +134,7 @@ pub fn build(
         };
         put(&mut image, MODULES, entry.as_bytes());
     }
-    if image.len() as u64 > ROM_SIZE {
+    if image.len() as u64 > RESET_VECTOR - ROM {
         return Err(RomError::TooLarge { bytes: image.len() });
     }
     Ok(RomImage {

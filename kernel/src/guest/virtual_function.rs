@@ -1,16 +1,16 @@
 //! One assigned function of a guest: `vfio-core`'s [`OpenFunction`], and the machine behind it for the length of one access.
 
 use super::msix::{direct, route};
-use super::pci_bus::Refused;
+use super::pci_bus::{Line, Refused};
 use super::{DeviceBackend, Messages, NoRoute, Source};
 use crate::addr::HostPhys;
-use crate::pci::{Bar, ConfigAccess, MsiX, Registers, Width};
+use crate::pci::{Bar, ConfigAccess, Function, MsiX, Registers, Width};
 use vfio_core::Fault;
-use vfio_core::device::AccessError;
+use vfio_core::device::{AccessError, IrqAction, IrqRange, IrqRequest};
 use vfio_core::pci::Bdf;
 use vfio_core::pci::assigned::{AddressMap, BarWidth, Hardware, OpenFunction};
 use vfio_core::pci::device::PowerState;
-use vfio_core::pci::irq::{IrqBackend, IrqKind, Message};
+use vfio_core::pci::irq::{IrqBackend, IrqKind, Message, index};
 use vfio_core::pci::spec::header;
 
 /// Lines on the console about what goes wrong with one function, at most: its guest can bring them about.
@@ -25,6 +25,10 @@ pub(super) struct VirtualFunction {
     pub(super) devfn: u8,
     open: OpenFunction,
     msix: Option<MsiX>,
+    /// Its INTx pin, 1 to 4, where it has one.
+    pin: u8,
+    /// Its INTx was signalled, and the guest was not told.
+    line_came: bool,
     /// The guest's vCPUs, which interrupts can go to.
     cpus: u8,
     complaints: u8,
@@ -34,11 +38,13 @@ pub(super) struct VirtualFunction {
 
 impl VirtualFunction {
     /// A function whose BARs answer nowhere yet; see [`show`](Self::show).
-    pub(super) const fn new(devfn: u8, open: OpenFunction, msix: Option<MsiX>, cpus: u8) -> Self {
+    pub(super) const fn new(devfn: u8, open: OpenFunction, function: &Function, cpus: u8) -> Self {
         Self {
             devfn,
             open,
-            msix,
+            msix: function.msix,
+            pin: function.interrupt_pin,
+            line_came: false,
             cpus,
             complaints: 0,
             misplaced: false,
@@ -48,6 +54,28 @@ impl VirtualFunction {
     /// Its address in the host.
     pub(super) const fn physical(&self) -> Bdf {
         self.open.config().bdf()
+    }
+
+    /// Its INTx, if the guest uses it.
+    pub(super) fn line(&self) -> Option<Line> {
+        let (devfn, pin) = (self.devfn, self.pin);
+        (self.open.irqs().active() == Some(IrqKind::Intx)).then_some(Line { devfn, pin })
+    }
+
+    /// Whether its line would be told of if it were raised now.
+    pub(super) fn awaits_line(&self) -> bool {
+        let irqs = self.open.irqs();
+        irqs.active() == Some(IrqKind::Intx) && irqs.line().held().is_empty()
+    }
+
+    pub(super) const fn has_line_news(&self) -> bool {
+        self.line_came
+    }
+
+    /// Its line, once each time that it came.
+    pub(super) fn take_line(&mut self) -> Option<Line> {
+        let came = core::mem::take(&mut self.line_came);
+        self.line().filter(|_| came)
     }
 
     /// It, and the machine: `index` is its place in `map`, where the guest's BARs are.
@@ -67,6 +95,7 @@ impl VirtualFunction {
             map,
             complaints: &mut self.complaints,
             misplaced: &mut self.misplaced,
+            line_came: &mut self.line_came,
             freed: false,
         };
         Access {
@@ -139,6 +168,38 @@ impl<B: DeviceBackend> Access<'_, B> {
         self.settle(written)
     }
 
+    /// From now on its INTx is looked at, if it has one that the guest sees.
+    pub(super) fn listen(&mut self) {
+        if self
+            .open
+            .irqs()
+            .info(index::INTX)
+            .is_some_and(|info| info.count != 0)
+        {
+            self.line_request(IrqAction::Signal(&[true]));
+        }
+    }
+
+    /// Looks whether it raises its INTx.
+    pub(super) fn poll_line(&mut self) {
+        self.open.arrived(&mut self.reach, IrqKind::Intx, 0);
+    }
+
+    /// The guest has seen to its INTx; it comes again if it is still raised.
+    pub(super) fn unmask_line(&mut self) {
+        self.line_request(IrqAction::Unmask);
+    }
+
+    fn line_request(&mut self, action: IrqAction<'_>) {
+        let request = IrqRequest {
+            index: index::INTX,
+            range: IrqRange { start: 0, count: 1 },
+            action,
+        };
+        // While messages are on there is no line to ask for.
+        let _ = self.open.set_irqs(&mut self.reach, &request);
+    }
+
     /// Takes every route back, and forgets what the guest programmed: it has ended.
     pub(super) fn release(&mut self) {
         self.open.drop_interrupts(&mut self.reach);
@@ -171,6 +232,7 @@ struct Reach<'a, B> {
     map: &'a mut AddressMap,
     complaints: &'a mut u8,
     misplaced: &'a mut bool,
+    line_came: &'a mut bool,
     /// A BAR went from where it was.
     freed: bool,
 }
@@ -235,8 +297,10 @@ impl<B: DeviceBackend> IrqBackend for Reach<'_, B> {
         status != u16::MAX && status & INTERRUPT_STATUS != 0
     }
 
-    /// Only for signals that the model kept; here the hardware keeps its own while it is masked.
-    fn signal(&mut self, _: u32, _: u32) {}
+    /// INTx. A message that is masked is kept by the hardware, and not by the model.
+    fn signal(&mut self, index: u32, _: u32) {
+        *self.line_came |= index == index::INTX;
+    }
 }
 
 impl<B: DeviceBackend> Hardware for Reach<'_, B> {
@@ -301,6 +365,11 @@ impl<B: DeviceBackend> Hardware for Reach<'_, B> {
     /// The hypervisor has no driver for the machine's I/O APIC: the pin stays masked, and is looked at.
     fn unmasks_line(&self) -> bool {
         false
+    }
+
+    fn line_goes_on(&mut self) {
+        // As at first; what does not obey raises nothing that is seen.
+        let _ = self.backend.enable(self.function, IrqKind::Intx, true);
     }
 
     fn restored(&mut self) {

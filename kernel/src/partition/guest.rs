@@ -5,7 +5,7 @@ use super::backend::{self, MachineBackend};
 use super::backing::Backing;
 use super::prepare::Ready;
 use crate::addr::HostPhys;
-use crate::guest::devices::{AssignedFunctions, BusError};
+use crate::guest::devices::{AssignedFunctions, BusError, Wiring};
 use crate::guest::dispatch::Platform;
 use crate::guest::loader::{self, BootParameters, Entry, LoadError};
 use crate::guest::policy::direct_msrs;
@@ -87,7 +87,11 @@ impl Partition {
                 .collect(),
             None => Vec::new(),
         };
-        let mut assigned = AssignedFunctions::new(backend::config(table), &functions, 1)?;
+        let wiring = Wiring {
+            cpus: 1,
+            lines: false,
+        };
+        let mut assigned = AssignedFunctions::new(backend::config(table), &functions, wiring)?;
         steps::done("bus of the guest");
         if !config.devices.is_empty() {
             memory.wipe_all();

@@ -6,7 +6,7 @@
 
 use alloc::collections::BTreeMap;
 
-use super::{Access, DmaError, IovaRange, Limits, MapError, Mapping, Misfit, Split};
+use super::{Access, DmaError, IovaRange, Limits, MapError, Mapping, Misfit, RangeError, Split};
 use crate::addr::{HostPhys, Iova};
 
 /// The most mappings of a domain unless something else is said, as VFIO's `dma_entry_limit`.
@@ -105,7 +105,10 @@ impl Mappings {
         if new.access.is_empty() {
             return Err(MapError::NoAccess(new.iova));
         }
-        let wanted = new.range()?;
+        let range = new.range();
+        if let Err(error @ RangeError::Empty(_)) = range {
+            return Err(error.into());
+        }
         let granule = limits.granule();
         if !(new.iova.0 | new.host.0 | new.size).is_multiple_of(granule) {
             let Mapping { iova, host, size, .. } = *new;
@@ -116,6 +119,7 @@ impl Mappings {
                 granule,
             });
         }
+        let wanted = range?;
         if new.host.checked_add(new.size - 1).is_none() {
             return Err(MapError::HostWraps {
                 host: new.host,

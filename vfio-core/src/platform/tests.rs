@@ -390,6 +390,7 @@ fn a_failure_at_each_step_of_a_close_is_an_error_and_the_reset_is_tried() {
         }
         bus.fails_in.set(Some(at));
         assert_eq!(device.close().is_ok(), at == 3, "{at}");
+        assert_eq!(bus.resets.get(), 2, "{at}: one at the open, one at the close");
     }
     let bus = Bus::default();
     let device = PlatformDevice::open(description(ResetKind::None), &bus, &bus).unwrap();

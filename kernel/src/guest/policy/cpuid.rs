@@ -3,6 +3,8 @@
 //! A feature is let through only when nothing else has to be emulated or switched for it. XSAVE and with it AVX
 //! stay hidden (XCR0 is not switched), so do SVM, x2APIC, the TSC deadline, MONITOR, RDTSCP and machine checks.
 
+use cohort_abi::statistics;
+
 /// The four registers that CPUID fills.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the processor's own")]
@@ -23,9 +25,9 @@ pub struct Topology {
 }
 
 /// First leaf of a hypervisor's own.
-pub const HYPERVISOR: u32 = 0x4000_0000;
+pub const HYPERVISOR: u32 = statistics::LEAF - 1;
 /// What [`HYPERVISOR`] says in EBX, ECX and EDX.
-pub const SIGNATURE: &[u8; 12] = b"CohortCohort";
+pub const SIGNATURE: &[u8; 12] = statistics::SIGNATURE;
 
 const MAX_BASIC: u32 = 0xb;
 const MAX_EXTENDED: u32 = 0x8000_0008;
@@ -131,7 +133,7 @@ pub fn filter(
                 ])
             };
             answer = Registers {
-                eax: HYPERVISOR,
+                eax: statistics::LEAF,
                 ebx: word(0),
                 ecx: word(4),
                 edx: word(8),

@@ -16,6 +16,8 @@ pub enum PortAction {
     SleepStatus,
     /// The reset register.
     Reset,
+    /// Where a kernel that panics says so.
+    Panic,
     /// Nothing is there, but software that also runs on a PC writes to it to find out or to turn it off: writes
     /// are dropped, reads are all ones.
     Absent,
@@ -27,6 +29,11 @@ pub const CONSOLE: u16 = 0x3f8;
 pub const SLEEP_CONTROL: u16 = 0x600;
 /// Sleep status register of the same.
 pub const SLEEP_STATUS: u16 = 0x601;
+/// The panic device (QEMU, `docs/specs/pvpanic.txt`), where QEMU has it. A driver reads which events there are, and
+/// writes the one that happened.
+pub const PANIC: u16 = 0x505;
+/// Panic device: the kernel panicked, and nothing of it goes on.
+pub const PANICKED: u8 = 1;
 /// Reset register, where PCs have it.
 pub const RESET: u16 = 0xcf9;
 /// What resets the machine: full reset, requested.
@@ -45,6 +52,7 @@ const TABLE: &[(RangeInclusive<u16>, PortAction)] = &[
     (exit::PORT..=exit::PORT, PortAction::Exit),
     (SLEEP_CONTROL..=SLEEP_CONTROL, PortAction::Sleep),
     (SLEEP_STATUS..=SLEEP_STATUS, PortAction::SleepStatus),
+    (PANIC..=PANIC, PortAction::Panic),
     (RESET..=RESET, PortAction::Reset),
     (CONSOLE..=CONSOLE + 7, PortAction::Console(0)),
 ];
@@ -86,7 +94,7 @@ mod tests {
         for denied in [0, 0xcf8, 0xcfc, 0x70, 0x604, 0x3f7, 0x400, 0xffff] {
             assert_eq!(port(denied), None);
         }
-        assert_eq!((0..=u16::MAX).filter(|p| port(*p).is_some()).count(), 17);
+        assert_eq!((0..=u16::MAX).filter(|p| port(*p).is_some()).count(), 18);
         assert_eq!((absent(0x40), absent(0x61)), (0, u64::MAX));
         assert_eq!(direct_ports().count(), 0);
     }

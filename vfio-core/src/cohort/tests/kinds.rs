@@ -88,6 +88,11 @@ fn platform_devices_are_alone_unless_they_share_a_stream() {
         soiled_by: Some(Owner::Guest(9)),
     };
     assert!(matches!(used.admits(GUEST, pair), Err(Refusal::NoReset { .. })));
+    assert_eq!(cohorts.cohort_of(device(2)).unwrap().members(), [device(2)]);
+    for number in 0..3 {
+        let set = cohorts.device(device(number)).unwrap().set;
+        assert_eq!(set, SetId::Own(device(number)));
+    }
     let refused = cohorts.plan_open(GUEST, &[device(2)], SAFE).unwrap_err();
     assert_eq!(
         refused.to_string(),

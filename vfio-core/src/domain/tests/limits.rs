@@ -91,6 +91,38 @@ fn units_are_intersected() {
     assert!(nowhere.to_string().ends_with(": there is none"));
 }
 
+/// Where several rules are broken, the first in VFIO's order is told.
+#[test]
+fn the_first_rule_that_is_broken_is_the_one_that_is_told() {
+    let mut limits = Limits::default();
+    limits.add_unit(&unit(!0xfff, &[pages(0, 99)]));
+    let mut full = Mappings::new(1);
+    full.map(map(16, 16), &limits).unwrap();
+    let told = |new: &Mapping| full.check(new, &limits).unwrap_err();
+    let top = u64::MAX - (PAGE - 1);
+    let mut new = Mapping {
+        iova: Iova(top + 8),
+        host: HostPhys(top + 8),
+        size: 0,
+        access: Access::empty(),
+    };
+    assert!(matches!(told(&new), MapError::NoAccess(_)));
+    new.access = RW;
+    assert!(matches!(told(&new), MapError::Range(RangeError::Empty(_))));
+    new.size = 2 * PAGE;
+    assert!(matches!(told(&new), MapError::Unaligned { .. }));
+    (new.iova, new.host) = (Iova(top), HostPhys(top));
+    assert!(matches!(told(&new), MapError::Range(RangeError::Wraps { .. })));
+    new.iova = Iova(31 * PAGE);
+    assert!(matches!(told(&new), MapError::HostWraps { .. }));
+    new.host = HostPhys(0);
+    assert!(matches!(told(&new), MapError::Overlap { .. }));
+    new.iova = Iova(200 * PAGE);
+    assert_eq!(told(&new), MapError::Full { limit: 1 });
+    let free = Mappings::default().check(&new, &limits).unwrap_err();
+    assert!(matches!(free, MapError::NotAllowed { .. }));
+}
+
 #[test]
 fn a_mapping_that_does_not_fit_a_newcomer_is_named() {
     let mappings = mapped(&[(16, 31), (64, 67)]);

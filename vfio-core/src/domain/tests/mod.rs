@@ -10,6 +10,7 @@ use std::vec::Vec;
 
 use super::*;
 use crate::addr::{HostPhys, Iova};
+use crate::lease::DomainOptions;
 use crate::pci::Bdf;
 use crate::testing::scaled;
 use crate::{Access, Mapping, Requester};
@@ -218,6 +219,8 @@ fn pages_up_to(last: u64) -> Option<IovaRange> {
 
 #[test]
 fn the_limit_counts_mappings_and_gives_them_back() {
+    assert_eq!(Mappings::default().left(), 65_535);
+    assert_eq!(DomainOptions::default().mappings, 65_535);
     let limits = Limits::default();
     for limit in [1, scaled(1_000, 100), scaled(DEFAULT_LIMIT, 600)] {
         let mut mappings = Mappings::new(limit);

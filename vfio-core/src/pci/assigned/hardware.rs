@@ -69,6 +69,9 @@ pub trait Hardware: IrqBackend {
         true
     }
 
+    /// The function was reset, and its owner's INTx is to go on: nothing but INTx may be on in it.
+    fn line_goes_on(&mut self) {}
+
     /// The hardware had been reset by somebody else, and has its BARs again; its messages are set up next. For people.
     fn restored(&mut self) {}
 

@@ -4,6 +4,7 @@ use super::{Hardware, OpenFunction};
 use crate::fault::Fault;
 use crate::pci::config::Width;
 use crate::pci::device::PowerState;
+use crate::pci::irq::IrqKind;
 use crate::pci::spec::header;
 use crate::pci::vconfig::Effect;
 
@@ -77,6 +78,7 @@ impl OpenFunction {
         self.see_power(hardware);
         self.line_freed(hardware);
         let told = self.set_command(hardware, 0);
+        self.line_goes_on(hardware);
         done.and(told)
     }
 
@@ -98,12 +100,19 @@ impl OpenFunction {
             let now = self.config.read(hardware.config(), at, Width::Word).unwrap_or(0);
             self.set_command(hardware, now)?;
             let _ = self.program_again(hardware);
+            self.line_goes_on(hardware);
         }
         if self.power == PowerState::D0 {
             // A guest that cannot have its vectors finds them off.
             let _ = self.programmed_meanwhile(hardware);
         }
         Ok(())
+    }
+
+    fn line_goes_on<H: Hardware>(&self, hardware: &mut H) {
+        if self.irqs.active() == Some(IrqKind::Intx) {
+            hardware.line_goes_on();
+        }
     }
 
     /// Takes note of the state that the function is in: one that does not go where it is told is where it is, and one that

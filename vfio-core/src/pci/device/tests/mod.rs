@@ -2,6 +2,7 @@
 
 mod failing;
 mod life;
+mod order;
 mod random;
 mod sets;
 
