@@ -45,6 +45,7 @@ pub fn build(plan: &Plan, mode: Mode) -> anyhow::Result<Vec<u8>> {
             image,
             initrd,
             denied: guest.denied.unwrap_or(usual),
+            on_fault: guest.on_fault,
             cmdline: guest.cmdline.clone(),
             devices: guest.devices.clone(),
             expect: guest.expect,

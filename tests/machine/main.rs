@@ -7,6 +7,7 @@ mod demo;
 mod faulty;
 mod host;
 mod linux;
+mod on_fault;
 mod platform;
 mod refusal;
 mod reset;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     trials.extend(reset::trials());
     trials.extend(platform::trials());
     trials.extend(vtd::trials());
+    trials.extend(on_fault::trials());
     trials.extend(linux::trials());
     machine_tests::run(trials).exit_code()
 }

@@ -136,6 +136,9 @@ pub enum Cause {
     /// Not a way to answer what is denied.
     #[error("`{0}` is not a way to answer what no table allows")]
     Denied(String),
+    /// Not something that is done about a blocked access.
+    #[error("`{0}` is not what can be done when a device is blocked")]
+    OnFault(String),
     /// The file cannot be a guest.
     #[error("guest `{guest}`: {} cannot be run: {why}", .path.display())]
     ImageFormat {
@@ -289,6 +292,7 @@ impl Cause {
             Self::InitrdMissing { .. } => {
                 "write the path of a cpio archive (relative to this file), or leave the line out".into()
             }
+            Self::OnFault(_) => "write on-fault = \"report\", \"quarantine\" or \"stop\"".into(),
             Self::Denied(_) => "write denied = \"stop\" or \"hardware\", or leave the line out".into(),
             Self::Cmdline(_) => "write at most 2048 bytes of printable ASCII".into(),
             Self::Device(_) => "write segment:bus:device.function in hexadecimal: \"0000:00:04.0\"; \

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use cohort_abi::bundle::{Denied, Expect, Guest as Limits};
+use cohort_abi::bundle::{Denied, Expect, Guest as Limits, OnFault};
 use vfio_core::pci::Bdf;
 
 use super::cause::Cause;
@@ -167,8 +167,22 @@ impl<'a> Check<'a> {
                     None
                 }
             });
+        let on_fault = match guest
+            .on_fault
+            .as_ref()
+            .map(|word| (word.get_ref().as_str(), word.span()))
+        {
+            None | Some(("report", _)) => OnFault::Report,
+            Some(("quarantine", _)) => OnFault::Quarantine,
+            Some(("stop", _)) => OnFault::Stop,
+            Some((other, at)) => {
+                self.say(Cause::OnFault(other.into()), at);
+                OnFault::Report
+            }
+        };
         Guest {
             denied,
+            on_fault,
             initrd: self.initrd(guest, &name),
             cpus: guest.cpus.get_ref().iter().map(|cpu| *cpu.get_ref()).collect(),
             memory,

@@ -14,7 +14,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use cohort_abi::bundle::{Denied, Expect};
+use cohort_abi::bundle::{Denied, Expect, OnFault};
 use vfio_core::pci::Bdf;
 
 pub use cause::Cause;
@@ -163,6 +163,8 @@ pub struct Guest {
     pub initrd: Option<PathBuf>,
     /// What becomes of what no table allows; `None` where the kind of image decides.
     pub denied: Option<Denied>,
+    /// What is done when an IOMMU blocks a device of its.
+    pub on_fault: OnFault,
     /// Its command line.
     pub cmdline: String,
     /// Its devices.

@@ -32,6 +32,7 @@ pub(super) struct Guest {
     pub image: Spanned<String>,
     pub initrd: Option<Spanned<String>>,
     pub denied: Option<Spanned<String>>,
+    pub on_fault: Option<Spanned<String>>,
     pub cmdline: Option<Spanned<String>>,
     pub devices: Option<Spanned<Vec<Spanned<String>>>>,
     pub expect: Option<Spanned<String>>,

@@ -314,6 +314,13 @@ fn the_rest() {
         "printable",
     );
     one(
+        "image = \"rogue\"",
+        "image = \"rogue\"\non-fault = \"panic\"",
+        16,
+        "`panic` is not what can be done",
+        "on-fault = \"report\"",
+    );
+    one(
         "[[guest]]\nname = \"a\"",
         "deadline = 0\n[[guest]]\nname = \"a\"",
         2,
@@ -333,7 +340,7 @@ fn machines() {
         &with("iommu = \"smmu\""),
         18,
         "`smmu` is not an IOMMU",
-        "\"virtio\" or \"none\"",
+        "\"amdvi\" or \"none\"",
     );
     one(
         from,

@@ -19,7 +19,7 @@ use vfio_core::pci::Bdf;
 pub const MAGIC: [u8; 8] = *b"COHORT\x1a\n";
 
 /// Version of the format; a hypervisor reads exactly its own.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 const HEADER_LEN: usize = 24;
 const CRC_START: usize = 16;
@@ -78,6 +78,8 @@ pub struct Guest {
     pub initrd: Option<Image>,
     /// What becomes of accesses that no table allows.
     pub denied: Denied,
+    /// What becomes of it when a device of its is blocked by an IOMMU.
+    pub on_fault: OnFault,
     /// Handed to the guest as its command line.
     pub cmdline: String,
     /// PCI functions to assign.
@@ -100,6 +102,18 @@ pub enum Denied {
     Stop,
     /// What a PC without the thing would do: reads are all ones, writes are lost, registers raise #GP.
     Hardware,
+}
+
+/// What is done, beside reporting it, when an IOMMU blocks an access of a guest's device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnFault {
+    /// Nothing: the access was blocked.
+    #[default]
+    Report,
+    /// The cohort that the device is in reaches nothing any more until it is closed; the guest goes on.
+    Quarantine,
+    /// The guest is stopped.
+    Stop,
 }
 
 /// Where an image lies in the bundle.

@@ -158,6 +158,15 @@ impl<U: Unit> Registry<U> {
         Ok(())
     }
 
+    /// Has a requester reach nothing until it is quarantined by whoever attached it, for whom it counts as attached meanwhile. What
+    /// its domain maps anew while no other requester of the domain is behind its unit fails.
+    ///
+    /// # Errors
+    /// It is not known, or its unit refuses.
+    pub fn isolate(&self, requester: Requester) -> Result<(), Fault> {
+        self.on(self.unit_of(requester)?, |unit| unit.quarantine(requester))
+    }
+
     /// Maps one piece of memory in one unit.
     ///
     /// # Errors
@@ -201,21 +210,17 @@ impl<U: Unit> Registry<U> {
         self.units.iter().map(|unit| unit.lock().commands()).sum()
     }
 
-    /// Takes the faults that units have recorded, and passes on what is new, at a limited rate. All are counted. `now` is
-    /// monotonic, in nanoseconds.
+    /// Takes the faults that units have recorded, and hands over each with what to do about it: what is new is to be told, at a
+    /// limited rate. All are counted. `now` is monotonic, in nanoseconds.
     ///
     /// # Errors
     /// A unit is out of service; the others are asked all the same.
-    pub fn poll_faults(&self, now: u64, report: &mut impl FnMut(FaultRecord)) -> Result<Taken, Fault> {
+    pub fn poll_faults(&self, now: u64, pass: &mut impl FnMut(FaultRecord, Verdict)) -> Result<Taken, Fault> {
         let (mut all, mut result) = (Taken::default(), Ok(()));
         for unit in &self.units {
             let mut storm = self.storm.lock();
-            let mut pass = |fault: FaultRecord| {
-                if storm.judge(&fault, now) == Verdict::Report {
-                    report(fault);
-                }
-            };
-            match unit.lock().take_faults(&mut pass) {
+            let mut judge = |fault: FaultRecord| pass(fault, storm.judge(&fault, now));
+            match unit.lock().take_faults(&mut judge) {
                 Ok(taken) => {
                     all.seen += taken.seen;
                     all.more |= taken.more;

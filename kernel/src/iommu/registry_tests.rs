@@ -183,6 +183,21 @@ fn a_domains_number_is_kept_while_anybody_may_be_in_it() {
 }
 
 #[test]
+fn a_requester_that_is_isolated_counts_as_attached_until_it_is_quarantined() {
+    let fake = Fake::new(0..10);
+    let told = Rc::clone(&fake.told);
+    let registry = Registry::new(vec![fake]);
+    let domain = registry.create_domain().unwrap();
+    registry.attach(domain, requester(1)).unwrap();
+    registry.isolate(requester(1)).unwrap();
+    assert_eq!(told.borrow().last(), Some(&Told::Quarantine(1)));
+    assert_eq!(registry.destroy_domain(domain), Err(Fault::Busy));
+    registry.quarantine(requester(1)).unwrap();
+    assert_eq!(registry.destroy_domain(domain), Ok(()));
+    assert_eq!(registry.isolate(requester(11)), Err(Fault::Unknown));
+}
+
+#[test]
 fn interrupts_are_isolated_only_where_every_unit_remaps_them() {
     let with = |remap: &[bool]| {
         let units = remap.iter().map(|&remaps| Fake {
@@ -227,11 +242,14 @@ fn faults_of_all_units_are_counted_and_told_once_also_when_one_unit_is_gone() {
     let b_refuses = Rc::clone(&b.refuses);
     c.faults = vec![fault(Some(requester(2)), 0x5000), fault(None, 0x7000)];
     let registry = Registry::new(vec![a, b, c]);
-    let mut told = Vec::new();
-    assert_eq!(
-        registry.poll_faults(0, &mut |fault| told.push(fault)),
-        Err(Fault::TimedOut)
-    );
+    let (mut told, mut passed) = (Vec::new(), 0);
+    let polled = registry.poll_faults(0, &mut |fault, verdict| {
+        passed += 1;
+        if verdict == Verdict::Report {
+            told.push(fault);
+        }
+    });
+    assert_eq!((polled, passed), (Err(Fault::TimedOut), 1002));
     let expected = [
         fault(Some(requester(0)), 0x5000),
         fault(Some(requester(2)), 0x5000),
@@ -243,7 +261,7 @@ fn faults_of_all_units_are_counted_and_told_once_also_when_one_unit_is_gone() {
         (1000, 1002)
     );
     *b_refuses.borrow_mut() = false;
-    assert_eq!(registry.poll_faults(1, &mut |_| ()), Ok(Taken::default()));
+    assert_eq!(registry.poll_faults(1, &mut |_, _| ()), Ok(Taken::default()));
 }
 
 #[test]

@@ -198,7 +198,7 @@ fn fixed(guest: &Guest) -> Option<(u64, u64)> {
 mod tests {
     use super::*;
     use crate::memory::regions::{Kind, Region};
-    use cohort_abi::bundle::{Config, Denied, Expect, Image, Mode, build};
+    use cohort_abi::bundle::{Config, Denied, Expect, Image, Mode, OnFault, build};
 
     fn guest(name: &str, cpu: u32, memory_at: Option<u64>) -> Guest {
         Guest {
@@ -209,6 +209,7 @@ mod tests {
             image: Image { offset: 0, len: 4 },
             initrd: None,
             denied: Denied::Stop,
+            on_fault: OnFault::Report,
             cmdline: String::new(),
             devices: Vec::new(),
             expect: Expect::Success,

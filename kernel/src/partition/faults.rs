@@ -1,12 +1,15 @@
 //! Blocked DMA, told in the terms of partitions: whose device, where, what lay there.
 
 use crate::console;
-use crate::iommu::{FaultReason, FaultRecord};
+use crate::iommu::{FaultReason, FaultRecord, Verdict};
 use crate::memory::paging;
 use crate::survey::Table;
+use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use cohort_abi::bundle::OnFault;
 use cohort_abi::report::{DmaFault, Record};
+use vfio_core::cohort::Cohort;
 use vfio_core::lease::{CohortState, DomainView};
 use vfio_core::pci::Bdf;
 use vfio_core::{Access, Owner, Requester};
@@ -22,16 +25,42 @@ pub(super) struct Holding {
     pub(super) memory: Option<DomainView>,
     /// Its RAM in the host, start and end.
     pub(super) host: (u64, u64),
+    /// What is done when a device of its is blocked.
+    pub(super) on_fault: OnFault,
 }
 
-/// Takes all reported faults, prints those that the storm limit lets through, and returns whether the IOMMU serves.
-pub(super) fn poll(table: &Table, holdings: &[Holding], now: u64) -> bool {
+/// What was done because of faults.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Who faulted already, so that a storm is acted on once.
+    acted: BTreeSet<Requester>,
+    /// Numbers of guests that are to be stopped.
+    stop: BTreeSet<u32>,
+}
+
+impl Watch {
+    /// Whether the guest is to be stopped because of a fault.
+    pub(super) fn stops(&self, number: u32) -> bool {
+        self.stop.contains(&number)
+    }
+}
+
+/// Takes all faults, prints those that the storm limit lets through, does what the configuration wants done about them, and returns
+/// whether the IOMMUs serve.
+pub(super) fn poll(table: &Table, holdings: &[Holding], watch: &mut Watch, now: u64) -> bool {
     let assigner = table.platform();
-    let mut passed: Vec<FaultRecord> = Vec::new();
-    let polled = assigner
-        .iommus()
-        .poll_faults(now, &mut |fault| passed.push(fault));
-    for fault in passed {
+    let (mut told, mut new): (Vec<FaultRecord>, Vec<Requester>) = (Vec::new(), Vec::new());
+    let polled = assigner.iommus().poll_faults(now, &mut |fault, verdict| {
+        if verdict == Verdict::Report {
+            told.push(fault);
+        }
+        // Not only what is told: another guest's storm must not keep this one's fault from having its effect.
+        if let Some(requester) = fault.requester.filter(|by| !watch.acted.contains(by)) {
+            watch.acted.insert(requester);
+            new.push(requester);
+        }
+    });
+    for fault in told {
         let record = describe(table, holdings, &fault);
         let guest = record.guest.as_deref().unwrap_or("nobody");
         let device = speakers(table, fault.requester);
@@ -45,25 +74,56 @@ pub(super) fn poll(table: &Table, holdings: &[Holding], now: u64) -> bool {
         );
         console::report(&Record::DmaFault(record));
     }
+    for requester in new {
+        act(table, holdings, watch, requester);
+    }
     polled
         .map_err(|fault| log::error!("an IOMMU is out of service: {fault}"))
         .is_ok()
 }
 
-/// All faults of a guest's devices so far.
-#[must_use]
-pub(super) fn of_guest(table: &Table, owner: Owner) -> u64 {
-    let assigner = table.platform();
-    let mut total = 0;
-    for cohort in table.cohorts().iter() {
-        if table.soiled_by(cohort.id()) == Some(owner) {
-            let each = cohort.requesters().iter();
-            total += each
-                .map(|requester| assigner.iommus().faults_of(*requester))
-                .sum::<u64>();
+/// Does what the owner's configuration wants done when an access of `requester` was blocked.
+fn act(table: &Table, holdings: &[Holding], watch: &mut Watch, requester: Requester) {
+    let Some(holding) = holding_of(table, holdings, requester) else {
+        return;
+    };
+    match holding.on_fault {
+        OnFault::Report => {}
+        OnFault::Stop => {
+            watch.stop.insert(holding.number);
+        }
+        OnFault::Quarantine => {
+            let mut cohorts = table.cohorts().iter();
+            let cohort = cohorts.find(|cohort| cohort.requesters().contains(&requester));
+            for member in cohort.into_iter().flat_map(Cohort::requesters) {
+                match table.platform().iommus().isolate(*member) {
+                    Ok(()) => log::warn!(
+                        "{}'s requester {member} reaches no memory from now on: it, or one of its cohort, was blocked",
+                        holding.name
+                    ),
+                    Err(fault) => log::error!("requester {member} could not be isolated: {fault}"),
+                }
+                watch.acted.insert(*member);
+            }
         }
     }
-    total
+}
+
+/// The guest that holds what speaks as `requester`.
+fn holding_of<'h>(table: &Table, holdings: &'h [Holding], requester: Requester) -> Option<&'h Holding> {
+    let owner = owner(table, requester)?;
+    let is = |holding: &&Holding| Owner::Guest(holding.number) == owner;
+    holdings.iter().find(is)
+}
+
+/// All faults of these requesters so far.
+#[must_use]
+pub(super) fn of(table: &Table, requesters: &[Requester]) -> u64 {
+    let iommus = table.platform().iommus();
+    requesters
+        .iter()
+        .map(|requester| iommus.faults_of(*requester))
+        .sum()
 }
 
 /// The owner of the cohort that `requester` speaks for.
@@ -100,13 +160,7 @@ fn speakers(table: &Table, requester: Option<Requester>) -> String {
 
 fn describe(table: &Table, holdings: &[Holding], fault: &FaultRecord) -> DmaFault {
     let requester = fault.requester;
-    let holding = requester
-        .and_then(|requester| owner(table, requester))
-        .and_then(|owner| {
-            holdings
-                .iter()
-                .find(|holding| Owner::Guest(holding.number) == owner)
-        });
+    let holding = requester.and_then(|requester| holding_of(table, holdings, requester));
     DmaFault {
         guest: holding.map(|holding| holding.name.clone()),
         device: requester.and_then(|requester| devices(table, requester).next()),

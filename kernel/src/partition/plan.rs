@@ -87,7 +87,7 @@ impl<'c> Owners<'c> {
 mod tests {
     use super::*;
     use crate::assign::tests::fixture::{Fixture, LEGACY, NVME, PAIR, bdf, id};
-    use cohort_abi::bundle::{Denied, Expect, Guest, Image, Mode};
+    use cohort_abi::bundle::{Denied, Expect, Guest, Image, Mode, OnFault};
 
     fn config(guests: &[(&str, &[&str])]) -> Config {
         let guests = guests.iter().map(|(name, devices)| Guest {
@@ -98,6 +98,7 @@ mod tests {
             image: Image { offset: 0, len: 0 },
             initrd: None,
             denied: Denied::Stop,
+            on_fault: OnFault::Report,
             cmdline: String::new(),
             devices: devices.iter().map(|text| bdf(text)).collect(),
             expect: Expect::Any,

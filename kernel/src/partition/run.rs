@@ -1,6 +1,6 @@
 //! The boot CPU's part of a run: opens cohorts, hands partitions to their CPUs, watches, closes, and sums up.
 
-use super::faults::{self, Holding};
+use super::faults::{self, Holding, Watch};
 use super::prepare::{Ready, Run, repair};
 use super::{MAILBOXES, Partition};
 use crate::console;
@@ -16,7 +16,7 @@ use cohort_abi::bundle::{Expect, Guest};
 use cohort_abi::report::{GuestEnd, Record, Refusal, Summary};
 use vfio_core::cohort::Cohort;
 use vfio_core::lease::Domain;
-use vfio_core::{Owner, SetId};
+use vfio_core::{Owner, Requester, SetId};
 
 use crate::assign::MachineAssigner;
 
@@ -36,6 +36,11 @@ struct Holds {
     cpu: usize,
     domain: Option<Domain<'static, MachineAssigner>>,
     sets: u32,
+    /// Who speaks for its devices, and how often these had been blocked before it had them.
+    requesters: Vec<Requester>,
+    blocked_before: u64,
+    /// It was asked to stop because a device of its was blocked.
+    faulted: bool,
     done: bool,
 }
 
@@ -103,19 +108,27 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
     let started = clock::ticks();
     let deadline = u64::from(run.config.deadline_ms) * clock::khz();
     let (mut stopping, mut gone) = (None, false);
+    let mut watch = Watch::default();
     while holds.iter().any(|hold| !hold.done) && !gone {
         cpu::nap(LOOK_US);
         let now = clock::ticks();
         if let Some(table) = table {
-            faults::poll(table, &holdings, nanoseconds(now));
+            faults::poll(table, &holdings, &mut watch, nanoseconds(now));
         }
         for hold in holds.iter_mut().filter(|hold| !hold.done) {
             if let Some(mut partition) = MAILBOXES.collect(hold.cpu) {
                 if let Some(table) = table {
-                    faults::poll(table, &holdings, nanoseconds(now));
+                    faults::poll(table, &holdings, &mut watch, nanoseconds(now));
                 }
                 starts.push((hold.guest.name.clone(), partition.start_ticks()));
                 finish(table, hold, &mut partition, &mut failures);
+            }
+        }
+        for hold in holds.iter_mut().filter(|hold| !hold.done && !hold.faulted) {
+            if watch.stops(hold.number) {
+                log::warn!("{} is stopped: its device was blocked", hold.guest.name);
+                hold.faulted = true;
+                MAILBOXES.stop(hold.cpu);
             }
         }
         match stopping {
@@ -176,7 +189,10 @@ fn open(
     let mut partition =
         Partition::build(&ready, table, features, entry_ticks).map_err(|error| error.to_string())?;
     let (mut domain, mut sets) = (None, 0);
+    let (mut requesters, mut blocked_before) = (Vec::new(), 0);
     if let (Some(table), Some(plan)) = (table, &ready.plan) {
+        requesters = plan.cohorts().flat_map(Cohort::requesters).copied().collect();
+        blocked_before = faults::of(table, &requesters);
         let made = table
             .domain(owner, partition.dma_regions())
             .map_err(|error| error.to_string())?;
@@ -198,6 +214,7 @@ fn open(
         name: ready.guest.name.clone(),
         memory: domain.as_ref().map(Domain::view),
         host,
+        on_fault: ready.guest.on_fault,
     };
     crate::steps::done("cohorts opened");
     let cpu = ready.grant.cpu;
@@ -208,6 +225,9 @@ fn open(
             cpu,
             domain,
             sets,
+            requesters,
+            blocked_before,
+            faulted: false,
             done: false,
         },
         holding,
@@ -224,7 +244,10 @@ fn finish(
 ) {
     hold.done = true;
     let name = &hold.guest.name;
-    let (success, how) = partition.ending();
+    let (success, mut how) = partition.ending();
+    if hold.faulted && partition.stopped() {
+        how = String::from("was stopped because its device was blocked (on-fault = \"stop\")");
+    }
     let mut closed = true;
     for lease in partition.backend.leases.drain(..).rev() {
         let cohort = lease.cohort();
@@ -265,7 +288,7 @@ fn finish(
         how,
         exits: partition.exits(),
         interrupts: partition.interrupts(),
-        dma_faults: table.map_or(0, |table| faults::of_guest(table, Owner::Guest(hold.number))),
+        dma_faults: table.map_or(0, |table| faults::of(table, &hold.requesters)) - hold.blocked_before,
         sets: hold.sets,
         start_ticks: partition.start_ticks(),
     }));

@@ -5,7 +5,7 @@
 //! still have the link in a cache; [`Tables::release`] gives it back once the caches are known to be clean.
 //! Nothing is allocated but frames, from a [`FrameSource`], and nothing at all by unmapping.
 //!
-//! [`crate::virt::nested`] is the user; the formats of VT-d and AMD-Vi wait for their drivers.
+//! [`crate::virt::nested`] and the drivers of IOMMUs are the users.
 
 mod format;
 #[cfg(test)]
