@@ -98,7 +98,7 @@ fn blocked_accesses_and_messages_are_told_apart() {
     assert_eq!(fakes[0].interrupt(device(3).requester_id(), 0x44), None);
     fakes[0].access(device(3).requester_id(), 0x5000, true);
     let mut seen = Vec::new();
-    registry.poll_faults(0, &mut |fault| seen.push(fault)).unwrap();
+    registry.poll_faults(0, &mut |fault, _| seen.push(fault)).unwrap();
     let blocked = |address, access, reason| FaultRecord {
         requester: Some(requester),
         address: Some(Iova(address)),
