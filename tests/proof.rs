@@ -20,7 +20,8 @@ const BUILD: Duration = Duration::from_secs(300);
 const BARE_TARGETS: [&str; 2] = [boot::cargo::TARGET, "thumbv7em-none-eabi"];
 
 /// Each example, with something that it must say.
-const EXAMPLES: [(&str, &str); 4] = [
+const EXAMPLES: [(&str, &str); 5] = [
+    ("pci_function", "page tables: BAR 0 answers at 0xc1000000"),
     (
         "pci_slot",
         "0000:01:00.1 must come with 0000:01:00.0: both are reset by slot 0000:01:00",

@@ -49,6 +49,7 @@ pub fn build(plan: &Plan, mode: Mode) -> anyhow::Result<Vec<u8>> {
             cmdline: guest.cmdline.clone(),
             devices: guest.devices.clone(),
             expect: guest.expect,
+            on_exit: guest.on_exit,
         });
     }
     let config = Config {

@@ -161,7 +161,8 @@ impl Session {
         std::fs::copy(&built, &kernel).with_context(|| format!("cannot copy {}", built.display()))?;
         let bundle = bundle::build(plan, mode)?;
         drop(lock);
-        let must_write = |guest: &&Guest| mode == Mode::Run && guest.expect == Expect::Success;
+        let must_write =
+            |guest: &&Guest| mode == Mode::Run && matches!(guest.expect, Expect::Success | Expect::Reset);
         let writers = plan
             .guests
             .iter()

@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 
-use cohort_abi::report::{DmaFault, GuestEnd, Record};
+use cohort_abi::report::{DmaFault, GuestEnd, Record, Restart};
 use serde::Serialize;
 
 use crate::session::Outcome;
 
 /// Blocked accesses that are printed for one guest; the rest is counted.
 const FAULTS_SHOWN: usize = 12;
+/// Restarts that are printed for one guest.
+const RESTARTS_SHOWN: usize = 12;
 
 /// The run as a table a guest, and everything that did not hold. Refusals are told apart, with the line to change
 /// (`verdict`).
@@ -27,7 +29,16 @@ pub fn text(outcome: &Outcome) -> String {
             Record::DmaFault(fault) if fault.guest.as_deref() == Some(&end.guest) => Some(fault),
             _ => None,
         });
-        guest(&mut out, end, &faults.collect::<Vec<_>>());
+        let restarts = records.iter().filter_map(|record| match record {
+            Record::Restart(restart) if restart.guest == end.guest => Some(restart),
+            _ => None,
+        });
+        guest(
+            &mut out,
+            end,
+            &faults.collect::<Vec<_>>(),
+            &restarts.collect::<Vec<_>>(),
+        );
     }
     for record in records {
         if let Record::Repair(repair) = record {
@@ -61,15 +72,20 @@ pub fn text(outcome: &Outcome) -> String {
     out
 }
 
-fn guest(out: &mut String, end: &GuestEnd, faults: &[&DmaFault]) {
+fn guest(out: &mut String, end: &GuestEnd, faults: &[&DmaFault], restarts: &[&Restart]) {
     let verdict = if end.as_expected {
         "as expected"
     } else {
         "NOT as expected"
     };
     line(out, format_args!("guest {}: {} ({verdict})", end.guest, end.how));
+    line(
+        out,
+        format_args!("  {:<32}{:>16}", "ended by", end.reason.to_string()),
+    );
     let exits: u64 = end.exits.iter().map(|(_, count)| count).sum();
     for (name, value) in [
+        ("restarts", u64::from(end.restarts)),
         ("first instruction after, ticks", end.start_ticks),
         ("device sets opened", u64::from(end.sets)),
         ("device interrupts", end.interrupts),
@@ -82,6 +98,17 @@ fn guest(out: &mut String, end: &GuestEnd, faults: &[&DmaFault]) {
     by_count.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     for (reason, count) in by_count {
         line(out, format_args!("    {reason:<30}{:>16}", grouped(*count)));
+    }
+    for restart in restarts.iter().take(RESTARTS_SHOWN) {
+        let Restart { number, of, how, .. } = restart;
+        line(out, format_args!("  restart {number} of {of}: it {how}"));
+    }
+    if let Some(more) = restarts
+        .len()
+        .checked_sub(RESTARTS_SHOWN)
+        .filter(|more| *more > 0)
+    {
+        line(out, format_args!("  restarted {more} times more"));
     }
     for fault in faults.iter().take(FAULTS_SHOWN) {
         line(out, format_args!("  blocked: {}", describe(fault)));
@@ -203,6 +230,7 @@ mod tests {
     use crate::qemu::process::Ended;
     use crate::qemu::report::Report;
     use crate::session::Failure;
+    use cohort_abi::end::{EndReason, FaultKind};
     use cohort_abi::report::Repair;
 
     fn outcome() -> Outcome {
@@ -210,7 +238,9 @@ mod tests {
             guest: "rogue".into(),
             success: true,
             as_expected: true,
+            reason: EndReason::Success,
             how: "ended itself with success".into(),
+            restarts: 13,
             exits: vec![("cpuid".into(), 3), ("io".into(), 12_345)],
             interrupts: 7,
             dma_faults: 20,
@@ -225,6 +255,17 @@ mod tests {
             what: "nothing is mapped there".into(),
         };
         let mut records = vec![Record::GuestEnd(end)];
+        records.extend((1..=13).map(|number| {
+            Record::Restart(Restart {
+                guest: "rogue".into(),
+                number,
+                of: 20,
+                reason: EndReason::Fault(FaultKind::TripleFault),
+                how: "stopped: shutdown".into(),
+                interrupts: 0,
+                ticks: 1,
+            })
+        }));
         records.extend(std::iter::repeat_n(Record::DmaFault(fault), 20));
         records.push(Record::Repair(Repair {
             cohort: 4,
@@ -248,6 +289,9 @@ mod tests {
         for part in [
             "guest rogue: ended itself with success (as expected)",
             "1,234,567",
+            "ended by                                 success",
+            "  restart 12 of 20: it stopped: shutdown",
+            "restarted 1 times more",
             "12,348",
             "blocked: 0000:00:03.0, write at 0x1000000: nothing is mapped there",
             "8 more reported",
@@ -269,5 +313,7 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
         assert_eq!(value["success"], false);
         assert_eq!(value["records"][0]["GuestEnd"]["guest"], "rogue");
+        assert_eq!(value["records"][0]["GuestEnd"]["reason"], "Success");
+        assert_eq!(value["records"][1]["Restart"]["reason"]["Fault"], "TripleFault");
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 const CHECKED: [&str; 4] = [
     "[linux] ok verify:sectors: 16384 sectors hold what the host supplied",
     "[linux] ok filesystem:ext4: ext4 made, 8 files",
-    "[linux] eth0 has address 10.0.2.15/24",
+    "[linux] ok network: eth0 has address 10.0.2.15/24",
     "524288 bytes received and as many sent, verified on both sides",
 ];
 

@@ -11,6 +11,7 @@ mod on_fault;
 mod platform;
 mod refusal;
 mod reset;
+mod restart;
 mod tool;
 mod vtd;
 
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     trials.extend(faulty::trials());
     trials.extend(refusal::trials());
     trials.extend(reset::trials());
+    trials.extend(restart::trials());
     trials.extend(platform::trials());
     trials.extend(vtd::trials());
     trials.extend(on_fault::trials());

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use vfio_core::pci::{Bdf, ParseBdfError};
 
 use super::size::show;
-use super::{BUILT_IN_IMAGES, HYPERVISOR_END, MAX_DEVICES, MAX_GUESTS, MAX_SPLIT, RESERVED};
+use super::{
+    BUILT_IN_IMAGES, HYPERVISOR_END, MAX_DEVICES, MAX_GUESTS, MAX_RESTARTS, MAX_SPLIT, RESERVED,
+    USUAL_RESTARTS,
+};
 use crate::image::ImageError;
 use crate::linux::Flavour;
 
@@ -182,6 +185,15 @@ pub enum Cause {
     /// Not an expectation.
     #[error("`{0}` is not an expectation")]
     Expect(String),
+    /// Not something to do when a guest ends.
+    #[error("`{0}` is nothing that can be done when a guest ends")]
+    OnExit(String),
+    /// A number of restarts that cannot be.
+    #[error("a guest that is started again {0} times")]
+    Restarts(u32),
+    /// A number of restarts of a guest that is not started again.
+    #[error("guest `{0}` has `restarts`, but it is not started again when it ends")]
+    RestartsOfNone(String),
     /// Not an IOMMU that the tool can add.
     #[error("`{0}` is not an IOMMU that the machine can have")]
     Iommu(String),
@@ -305,7 +317,10 @@ impl Cause {
             Self::TooManySplit(_) => {
                 "keep those that are given away and that `sets` shows in one isolation group".into()
             }
-            Self::Expect(_) => "write expect = \"success\", \"stopped\" or \"any\"".into(),
+            Self::Expect(_) => "write expect = \"success\", \"stopped\", \"reset\" or \"any\"".into(),
+            Self::OnExit(_) => "write on-exit = \"stop\" or \"restart\", or leave the line out".into(),
+            Self::Restarts(_) => format!("write 1 to {MAX_RESTARTS}: restarts = {USUAL_RESTARTS}"),
+            Self::RestartsOfNone(_) => "add on-exit = \"restart\", or remove the line".into(),
             Self::Iommu(_) => "write iommu = \"virtio\", \"vtd\", \"amdvi\" or \"none\"".into(),
             Self::MachineCpus(_) => "write 2 to 64, of which the hypervisor keeps one: cpus = 3".into(),
             Self::MachineMemory(_) => "write \"256M\" to \"64G\", in whole megabytes: memory = \"1G\"".into(),

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use cohort_abi::bundle::{Denied, Expect, Guest as Limits, OnFault};
+use cohort_abi::bundle::{Denied, Expect, Guest as Limits, OnExit, OnFault};
 use vfio_core::pci::Bdf;
 
 use super::cause::Cause;
 use super::problem::{Problem, Refused};
 use super::{
-    BUILT_IN_IMAGES, Guest, HYPERVISOR_END, Image, MAX_DEVICES, MAX_GUESTS, MAX_SPLIT, Machine, Plan,
-    RESERVED, Source, schema,
+    BUILT_IN_IMAGES, Guest, HYPERVISOR_END, Image, MAX_DEVICES, MAX_GUESTS, MAX_RESTARTS, MAX_SPLIT, Machine,
+    Plan, RESERVED, Source, USUAL_RESTARTS, schema,
 };
 use crate::image;
 use crate::linux::Flavour;
@@ -150,6 +150,7 @@ impl<'a> Check<'a> {
         {
             None | Some(("success", _)) => Expect::Success,
             Some(("stopped", _)) => Expect::Stopped,
+            Some(("reset", _)) => Expect::Reset,
             Some(("any", _)) => Expect::Any,
             Some((other, at)) => {
                 self.say(Cause::Expect(other.into()), at);
@@ -191,12 +192,42 @@ impl<'a> Check<'a> {
             cmdline,
             devices: self.devices(guest, &name),
             expect,
+            on_exit: self.on_exit(guest, &name),
             devices_at: guest
                 .devices
                 .as_ref()
                 .map_or(guest.name.span(), toml::Spanned::span),
             name,
         }
+    }
+
+    /// What is done when it ends, and how often.
+    fn on_exit(&mut self, guest: &schema::Guest, name: &str) -> OnExit {
+        let restarts = match guest.on_exit.as_ref().map(|word| word.get_ref().as_str()) {
+            None | Some("stop") => false,
+            Some("restart") => true,
+            Some(other) => {
+                let at = guest.on_exit.as_ref().map_or(0..0, toml::Spanned::span);
+                self.say(Cause::OnExit(other.into()), at);
+                return OnExit::Stop;
+            }
+        };
+        let Some(times) = &guest.restarts else {
+            return if restarts {
+                OnExit::Restart {
+                    times: USUAL_RESTARTS,
+                }
+            } else {
+                OnExit::Stop
+            };
+        };
+        let number = *times.get_ref();
+        if !restarts {
+            self.say(Cause::RestartsOfNone(name.into()), times.span());
+        } else if !(1..=MAX_RESTARTS).contains(&number) {
+            self.say(Cause::Restarts(number), times.span());
+        }
+        OnExit::Restart { times: number }
     }
 
     fn size(&mut self, size: &toml::Spanned<schema::Size>) -> Option<u64> {

@@ -14,7 +14,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use cohort_abi::bundle::{Denied, Expect, OnFault};
+use cohort_abi::bundle::{Denied, Expect, OnExit, OnFault};
 use vfio_core::pci::Bdf;
 
 pub use cause::Cause;
@@ -49,6 +49,12 @@ pub const MAX_GUESTS: usize = 16;
 
 /// Most devices in `split-unsafe`.
 pub const MAX_SPLIT: usize = 256;
+
+/// How often a guest is started again where the configuration does not say.
+pub const USUAL_RESTARTS: u32 = 3;
+
+/// How often a guest may be started again at most.
+pub const MAX_RESTARTS: u32 = cohort_abi::bundle::Guest::MAX_RESTARTS;
 
 /// Most devices for one guest.
 pub const MAX_DEVICES: usize = 32;
@@ -171,6 +177,8 @@ pub struct Guest {
     pub devices: Vec<Bdf>,
     /// What must come of it.
     pub expect: Expect,
+    /// What is done when it ends.
+    pub on_exit: OnExit,
     /// Where the configuration lists its devices (or names it, where it lists none): byte offsets.
     pub devices_at: Range<usize>,
 }

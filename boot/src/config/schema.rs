@@ -36,6 +36,8 @@ pub(super) struct Guest {
     pub cmdline: Option<Spanned<String>>,
     pub devices: Option<Spanned<Vec<Spanned<String>>>>,
     pub expect: Option<Spanned<String>>,
+    pub on_exit: Option<Spanned<String>>,
+    pub restarts: Option<Spanned<u32>>,
 }
 
 /// The `[machine]`.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::minimal::elf;
+use cohort_abi::bundle::OnExit;
 
 const GOOD: &str = r#"
 [[guest]]
@@ -298,6 +299,27 @@ fn images() {
 }
 
 #[test]
+fn what_is_done_when_a_guest_ends() {
+    let image = "image = \"rogue\"";
+    for (lines, on_exit) in [
+        ("", OnExit::Stop),
+        ("on-exit = \"stop\"", OnExit::Stop),
+        ("on-exit = \"restart\"", OnExit::Restart { times: 3 }),
+        (
+            "on-exit = \"restart\"\nrestarts = 10000",
+            OnExit::Restart { times: 10_000 },
+        ),
+    ] {
+        let text = GOOD.replace(image, &format!("{image}\n{lines}"));
+        let plan = Plan::load(source(&text)).expect("it holds");
+        assert_eq!(
+            (plan.guests[0].on_exit, plan.guests[1].on_exit),
+            (OnExit::Stop, on_exit)
+        );
+    }
+}
+
+#[test]
 fn the_rest() {
     one(
         "image = \"rogue\"",
@@ -306,6 +328,26 @@ fn the_rest() {
         "`win` is not an exp",
         "\"stopped\"",
     );
+    let image = "image = \"rogue\"";
+    let with = |lines: &str| format!("{image}\n{lines}");
+    one(
+        image,
+        &with("on-exit = \"again\""),
+        16,
+        "`again` is nothing",
+        "\"restart\"",
+    );
+    one(
+        image,
+        &with("restarts = 3"),
+        16,
+        "`b` has `restarts`",
+        "on-exit = \"restart\"",
+    );
+    for number in [0, 10_001] {
+        let lines = with(&format!("on-exit = \"restart\"\nrestarts = {number}"));
+        one(image, &lines, 17, &format!("again {number} times"), "1 to 10000");
+    }
     one(
         "image = \"rogue\"",
         "image = \"rogue\"\ncmdline = \"a\\u0000\"",
@@ -340,7 +382,7 @@ fn machines() {
         &with("iommu = \"smmu\""),
         18,
         "`smmu` is not an IOMMU",
-        "\"amdvi\" or \"none\"",
+        "\"virtio\", \"vtd\", \"amdvi\" or \"none\"",
     );
     one(
         from,

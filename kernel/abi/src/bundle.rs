@@ -19,7 +19,7 @@ use vfio_core::pci::Bdf;
 pub const MAGIC: [u8; 8] = *b"COHORT\x1a\n";
 
 /// Version of the format; a hypervisor reads exactly its own.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 const HEADER_LEN: usize = 24;
 const CRC_START: usize = 16;
@@ -86,6 +86,8 @@ pub struct Guest {
     pub devices: Vec<Bdf>,
     /// What must come of this guest for the run to count as a success.
     pub expect: Expect,
+    /// What is done when it ends.
+    pub on_exit: OnExit,
 }
 
 impl Guest {
@@ -93,6 +95,8 @@ impl Guest {
     pub const MAX_NAME: usize = 32;
     /// Longest command line, in bytes.
     pub const MAX_CMDLINE: usize = 2048;
+    /// Most restarts.
+    pub const MAX_RESTARTS: u32 = 10_000;
 }
 
 /// What becomes of a guest's access to a port, a model-specific register or an address where no table has anything.
@@ -125,13 +129,27 @@ pub struct Image {
     pub len: u32,
 }
 
-/// What must come of a guest.
+/// What is done when a guest ends. One that said success, turned its power off, or still ran at the deadline is done in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnExit {
+    /// It is over.
+    Stop,
+    /// It starts again with the devices that it has, if it reset itself, panicked, said failure, or was stopped for a fault.
+    Restart {
+        /// This often at most.
+        times: u32,
+    },
+}
+
+/// What must come of a guest, the last time that it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Expect {
     /// It ends itself and says success.
     Success,
     /// It is stopped for a fault of its own.
     Stopped,
+    /// It resets itself.
+    Reset,
     /// Anything: the run does not depend on it.
     Any,
 }

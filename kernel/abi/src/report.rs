@@ -3,6 +3,7 @@
 //! Each record is one postcard message with a CRC-32, framed by COBS and ended by a zero byte, on the second
 //! serial port. A reader that starts in the middle, or sees noise, drops bytes up to the next zero.
 
+use crate::end::EndReason;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,8 @@ pub enum Record {
     Summary(Summary),
     /// A cohort that was out of service was worked on.
     Repair(Repair),
+    /// A guest ended and was started again.
+    Restart(Restart),
 }
 
 /// A PCI function.
@@ -103,8 +106,12 @@ pub struct GuestEnd {
     pub success: bool,
     /// `true` when what the configuration expects of it held.
     pub as_expected: bool,
-    /// How it ended, for people.
+    /// How it ended.
+    pub reason: EndReason,
+    /// The same for people, with why it was not started again where that is not plain.
     pub how: String,
+    /// How often it was started again before. What follows is of its last life, but for blocked accesses.
+    pub restarts: u32,
     /// VM exits by reason.
     pub exits: Vec<(String, u64)>,
     /// Interrupts of devices that were delivered to it.
@@ -115,6 +122,38 @@ pub struct GuestEnd {
     pub sets: u32,
     /// Time-stamp counter ticks from the hypervisor's entry to its first instruction.
     pub start_ticks: u64,
+}
+
+/// A guest that ended and was started again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restart {
+    /// Its name.
+    pub guest: String,
+    /// Which restart this is, from 1.
+    pub number: u32,
+    /// How many there may be.
+    pub of: u32,
+    /// How it had ended.
+    pub reason: EndReason,
+    /// The same for people.
+    pub how: String,
+    /// Interrupts of devices that were delivered to it until then.
+    pub interrupts: u64,
+    /// Time-stamp counter ticks from its end to its first instruction after it.
+    pub ticks: u64,
+}
+
+impl core::fmt::Display for Restart {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self {
+            guest,
+            number,
+            of,
+            how,
+            ..
+        } = self;
+        write!(f, "{guest} {how}; it was started again, {number} of {of}")
+    }
 }
 
 /// A blocked DMA access.

@@ -11,7 +11,7 @@ use vfio_core::pci::vconfig::{VirtualBar, Windows};
 /// The BARs do not fit into the guest's windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the devices' BARs need more than the 512 MiB at 0xc0000000 and, those of 64 bits, the 128 GiB at 0x4000000000; assign fewer devices"
+    "the devices' BARs need more than the 512 MiB at 0xc0000000 and, those of 64 bits, the 64 GiB at 0x1000000000; assign fewer devices"
 )]
 pub struct BarWindowFull;
 
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(assign(&[&large, &large]), Err(BarWindowFull));
         let huge = function(|f| f.bars = vec![bar64(0, 1 << 63, 1 << 63)]);
         assert_eq!(assign(&[&huge]), Err(BarWindowFull));
-        let most = function(|f| f.bars = vec![bar64(0, 1 << 40, 1 << 37)]);
+        let most = function(|f| f.bars = vec![bar64(0, 1 << 40, 1 << 36)]);
         assert_eq!(assign(&[&most])?[0][0].address, HIGH_BAR_WINDOW);
         assert_eq!(assign(&[&most, &most]), Err(BarWindowFull));
         Ok(())
@@ -141,7 +141,7 @@ mod tests {
         let small = function(|f| f.bars = vec![bar32(0, 0xfe00_0000, 0x1000)]);
         let places = |bars: &[VirtualBar]| bars.iter().map(|bar| bar.address).collect::<Vec<_>>();
         let assigned = assign(&[&gpu, &small]).unwrap();
-        assert_eq!(places(&assigned[0]), [0x40_0000_0000, 0xd000_0000]);
+        assert_eq!(places(&assigned[0]), [0x10_0000_0000, 0xd000_0000]);
         assert_eq!(places(&assigned[1]), [0xc000_0000]);
     }
 

@@ -13,6 +13,7 @@ use crate::addr::GuestPhys;
 use crate::pci::Width;
 use crate::virt::{Exception, Exit, ExitKind, Gpr, IoDirection, IoExit, NestedFault, VcpuState};
 use cohort_abi::bundle::Denied;
+use cohort_abi::end::ResetBy;
 use cohort_abi::statistics;
 
 /// Guest physical address and length of the local APIC's registers.
@@ -21,6 +22,8 @@ const APIC: core::ops::Range<u64> = 0xfee0_0000..0xfee0_1000;
 const APIC_BASE: u64 = 0xfee0_0900;
 /// In the reset register: do it.
 const RESET_NOW: u8 = 1 << 2;
+/// To the keyboard controller: pulse the reset line, which is bit 0 of its output port.
+const PULSE_RESET: u8 = 0xfe;
 
 /// The emulated registers of a guest's devices.
 pub trait Devices {
@@ -245,10 +248,14 @@ impl Platform {
             }
             (PortAction::Reset, Width::Byte) if write => {
                 if value as u8 & RESET_NOW != 0 {
-                    return Verdict::Stop(GuestEnd::Reset);
+                    return Verdict::Stop(GuestEnd::Reset(ResetBy::Register));
                 }
                 0
             }
+            (PortAction::Keyboard, Width::Byte) if write && value as u8 == PULSE_RESET => {
+                return Verdict::Stop(GuestEnd::Reset(ResetBy::Keyboard));
+            }
+            (PortAction::Keyboard, Width::Byte) => u64::MAX,
             (PortAction::Panic, Width::Byte) if write => {
                 if value as u8 & PANICKED != 0 {
                     return Verdict::Stop(GuestEnd::Panic);

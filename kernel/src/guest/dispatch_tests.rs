@@ -106,7 +106,7 @@ fn at(gpa: u64, write: bool) -> NestedFault {
 
 #[test]
 fn a_denied_port_or_register_is_the_guests_fault() {
-    for port in [0xcf8, 0x64, 0x604, 0xffff] {
+    for port in [0xcf8, 0x60, 0x604, 0xffff] {
         let fault = World::new(&[0xee]).fault(io(port, IoDirection::Out, Width::Byte));
         assert!(matches!(fault, GuestFault::DeniedPort { port: found, .. } if found == port));
     }
@@ -383,7 +383,12 @@ fn the_power_goes_off_and_the_machine_resets_when_the_registers_say_so() {
         world.handle(io(port, IoDirection::Out, Width::Byte))
     };
     assert_eq!(write(0x600, 0x34), Verdict::Stop(GuestEnd::PowerOff));
-    assert_eq!(write(0xcf9, 6), Verdict::Stop(GuestEnd::Reset));
+    assert_eq!(write(0xcf9, 6), Verdict::Stop(GuestEnd::Reset(ResetBy::Register)));
+    assert_eq!(
+        write(0x64, 0xfe),
+        Verdict::Stop(GuestEnd::Reset(ResetBy::Keyboard))
+    );
+    assert_eq!(write(0x64, 0xaa), Verdict::Resume);
     assert_eq!(write(0x505, 1), Verdict::Stop(GuestEnd::Panic));
     // Without the enable bit, another state, without the reset bit, the status register, a kernel that dumps its memory.
     for (port, value) in [

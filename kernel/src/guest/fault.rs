@@ -1,6 +1,7 @@
 //! How a guest's life ends, and what it did wrong if it did.
 
 use crate::addr::GuestPhys;
+use cohort_abi::end::{EndReason, FaultKind, ResetBy};
 use cohort_abi::exit::Outcome;
 
 /// How a guest's life ended.
@@ -12,15 +13,22 @@ pub enum GuestEnd {
     /// It turned its power off.
     #[error("turned its power off")]
     PowerOff,
-    /// It reset itself. It is not started again.
-    #[error("reset itself; it is not started again")]
-    Reset,
+    /// It reset itself.
+    #[error("reset itself{}", by(*.0))]
+    Reset(ResetBy),
     /// Its kernel panicked and said so.
     #[error("its kernel panicked")]
     Panic,
     /// It was stopped for what it did.
     #[error("stopped: {0}")]
     Fault(#[from] GuestFault),
+}
+
+const fn by(by: ResetBy) -> &'static str {
+    match by {
+        ResetBy::Register => "",
+        ResetBy::Keyboard => " by the keyboard controller",
+    }
 }
 
 const fn said(byte: u8) -> &'static str {
@@ -38,6 +46,19 @@ impl GuestEnd {
     #[must_use]
     pub fn success(self) -> bool {
         self == Self::Exit(Outcome::Success as u8) || self == Self::PowerOff
+    }
+
+    /// The same for programs.
+    #[must_use]
+    pub const fn reason(self) -> EndReason {
+        match self {
+            Self::Exit(byte) if byte == Outcome::Success as u8 => EndReason::Success,
+            Self::Exit(_) => EndReason::Failure,
+            Self::PowerOff => EndReason::PowerOff,
+            Self::Reset(by) => EndReason::Reset(by),
+            Self::Panic => EndReason::Panic,
+            Self::Fault(fault) => EndReason::Fault(fault.kind()),
+        }
     }
 }
 
@@ -162,6 +183,27 @@ pub enum GuestFault {
     },
 }
 
+impl GuestFault {
+    /// What kind of fault it is.
+    #[must_use]
+    pub const fn kind(self) -> FaultKind {
+        match self {
+            Self::DeniedPort { .. } => FaultKind::DeniedPort,
+            Self::DeniedMsr { .. } => FaultKind::DeniedMsr,
+            Self::Unmapped { .. } | Self::ReadOnly { .. } => FaultKind::Memory,
+            Self::Instruction { .. } | Self::Fetch { .. } | Self::DeviceAccess { .. } => {
+                FaultKind::Instruction
+            }
+            Self::Shutdown { .. } => FaultKind::TripleFault,
+            Self::MachineCheck { .. } => FaultKind::MachineCheck,
+            Self::HaltForever { .. } => FaultKind::HaltForever,
+            Self::Hypercall { .. } => FaultKind::Hypercall,
+            Self::Unsupported { .. } | Self::InvalidState { .. } => FaultKind::Processor,
+            Self::Interrupt { .. } => FaultKind::Interrupt,
+        }
+    }
+}
+
 const fn access(write: bool, fetch: bool) -> &'static str {
     match (write, fetch) {
         (_, true) => "instruction fetch",
@@ -188,7 +230,38 @@ mod tests {
             "stopped: write of guest physical address 0x50000000, where nothing is (rip 0x100000)"
         );
         assert!(GuestEnd::Exit(0x10).success() && !GuestEnd::Exit(0x11).success() && !end.success());
-        assert!(GuestEnd::PowerOff.success() && !GuestEnd::Reset.success());
+        assert!(GuestEnd::PowerOff.success() && !GuestEnd::Reset(ResetBy::Keyboard).success());
         assert_eq!(GuestEnd::Exit(0x11).to_string(), "ended itself and said failure");
+        assert_eq!(GuestEnd::Reset(ResetBy::Register).to_string(), "reset itself");
+    }
+
+    #[test]
+    fn every_end_has_its_reason() {
+        let fault = |fault: GuestFault| GuestEnd::from(fault).reason();
+        for (found, reason) in [
+            (GuestEnd::Exit(0x10).reason(), EndReason::Success),
+            (GuestEnd::Exit(0x11).reason(), EndReason::Failure),
+            (GuestEnd::Exit(0x55).reason(), EndReason::Failure),
+            (GuestEnd::PowerOff.reason(), EndReason::PowerOff),
+            (GuestEnd::Panic.reason(), EndReason::Panic),
+            (
+                GuestEnd::Reset(ResetBy::Keyboard).reason(),
+                EndReason::Reset(ResetBy::Keyboard),
+            ),
+            (
+                fault(GuestFault::Shutdown { rip: 0 }),
+                EndReason::Fault(FaultKind::TripleFault),
+            ),
+            (
+                fault(GuestFault::HaltForever { rip: 0 }),
+                EndReason::Fault(FaultKind::HaltForever),
+            ),
+            (
+                fault(GuestFault::InvalidState { rip: 0 }),
+                EndReason::Fault(FaultKind::Processor),
+            ),
+        ] {
+            assert_eq!(found, reason);
+        }
     }
 }

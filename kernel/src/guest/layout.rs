@@ -29,7 +29,7 @@ pub const MIN_RAM: u64 = 2 << 20;
 
 // Whatever a guest puts into a window for BARs lies over nothing else: RAM ends before the first one.
 const _: () = assert!(BAR_WINDOW < BAR_WINDOW_END && BAR_WINDOW_END <= ECAM);
-const _: () = assert!(HIGH_BAR_WINDOW >= 1 << 32 && HIGH_BAR_WINDOW_END <= 1 << 39);
+const _: () = assert!(HIGH_BAR_WINDOW >= 1 << 32 && HIGH_BAR_WINDOW_END <= 1 << 40);
 
 /// A range of memory, in the guest and in the host. IOVA is the guest physical address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -264,7 +264,7 @@ fn low() -> impl Strategy<Value = u32> {
 fn high() -> impl Strategy<Value = u32> {
     prop_oneof![
         4 => Just(0),
-        2 => prop::sample::select(vec![0x3f, 0x40, 0x5f, 0x60, u32::MAX]),
+        2 => prop::sample::select(vec![0xf, 0x10, 0x1f, 0x20, u32::MAX]),
         1 => any::<u32>(),
     ]
 }

@@ -17,7 +17,7 @@ use crate::survey::Table;
 use crate::virt::svm::{EntryState, Features};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use cohort_abi::bundle::{Config, Expect};
+use cohort_abi::bundle::{Config, Expect, OnExit};
 use cohort_abi::report::{Figure, Record, figure};
 use vfio_core::cohort::Cohort;
 use vfio_core::lease::Domain;
@@ -104,6 +104,7 @@ pub fn bench(mut run: Run, features: Features, entry_ticks: u64) -> Result<bool,
     run.config.deadline_ms = RUN_MS;
     for ready in &mut run.guests {
         ready.guest.expect = Expect::Any;
+        ready.guest.on_exit = OnExit::Stop;
     }
     let done = execute(run, features, entry_ticks)?;
     for (name, start) in &done.starts {

@@ -5,7 +5,7 @@
 use crate::memory::regions::FreeMemory;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use cohort_abi::bundle::{Bundle, Guest};
+use cohort_abi::bundle::{Bundle, Guest, OnExit};
 
 /// Most guests of one machine.
 pub const MAX_GUESTS: usize = 16;
@@ -30,6 +30,9 @@ pub enum Problem {
         Guest::MAX_CMDLINE
     )]
     Cmdline,
+    /// Restarts that are none, or too many.
+    #[error("{0} restarts; write restarts = N with 1 to {max}, or on-exit = \"stop\"", max = Guest::MAX_RESTARTS)]
+    Restarts(u32),
     /// No CPU, or more than one.
     #[error("{0} CPUs are given; this version runs guests of one CPU; write cpus = [N]")]
     CpuCount(usize),
@@ -154,6 +157,11 @@ fn check(bundle: &Bundle<'_>, up: &[bool], index: usize, guest: &Guest) -> Vec<P
     if guest.cmdline.len() > Guest::MAX_CMDLINE || guest.cmdline.contains('\0') {
         problems.push(Problem::Cmdline);
     }
+    if let OnExit::Restart { times } = guest.on_exit
+        && !(1..=Guest::MAX_RESTARTS).contains(&times)
+    {
+        problems.push(Problem::Restarts(times));
+    }
     if guest.cpus.len() != 1 {
         problems.push(Problem::CpuCount(guest.cpus.len()));
     }
@@ -213,6 +221,7 @@ mod tests {
             cmdline: String::new(),
             devices: Vec::new(),
             expect: Expect::Success,
+            on_exit: OnExit::Stop,
         }
     }
 
@@ -271,6 +280,11 @@ mod tests {
         assert_eq!(bad(|guest| guest.name.clear()), [Problem::Name]);
         assert_eq!(bad(|guest| guest.name = "a\x1b[2J".into()), [Problem::Name]);
         assert_eq!(bad(|guest| guest.cmdline = "x".repeat(3000)), [Problem::Cmdline]);
+        for times in [0, 10_001, u32::MAX] {
+            let mut one = guest("a", 1, None);
+            one.on_exit = OnExit::Restart { times };
+            assert_eq!(problems(alloc::vec![one]), [(0, Problem::Restarts(times))]);
+        }
         assert_eq!(
             bad(|guest| guest.cpus = alloc::vec![1, 2]),
             [Problem::CpuCount(2)]

@@ -43,6 +43,12 @@ impl Watch {
     pub(super) fn stops(&self, number: u32) -> bool {
         self.stop.contains(&number)
     }
+
+    /// Forgets what was done because of the guest `number`, for whose devices `requesters` speak.
+    pub(super) fn forget(&mut self, number: u32, requesters: &[Requester]) {
+        self.stop.remove(&number);
+        self.acted.retain(|by| !requesters.contains(by));
+    }
 }
 
 /// Takes all faults, prints those that the storm limit lets through, does what the configuration wants done about them, and returns

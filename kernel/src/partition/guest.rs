@@ -1,6 +1,7 @@
 //! One partition: everything that a guest's CPU works on, built before the guest runs.
 #![expect(unsafe_code, reason = "takes RAM that the memory map calls free")]
 
+use super::anew::{Again, Failed};
 use super::backend::{self, MachineBackend};
 use super::backing::Backing;
 use super::prepare::Ready;
@@ -20,6 +21,7 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use cohort_abi::end::{EndReason, FaultKind};
 use core::ptr::NonNull;
 use vfio_core::{Access, Mapping};
 
@@ -47,6 +49,8 @@ pub(super) enum Ending {
     Guest(GuestEnd),
     /// The hypervisor stopped it: its time was over.
     Deadline,
+    /// The hypervisor stopped it: a device of its was blocked, and the configuration says so.
+    Blocked,
     /// The hypervisor stopped it: its memory could not be mapped.
     Backing(MapError),
     /// It has not run to an end.
@@ -62,7 +66,15 @@ pub(super) struct Partition {
     pub(super) backend: MachineBackend,
     pub(super) ending: Ending,
     pub(super) started: u64,
-    entry_ticks: u64,
+    pub(super) entry_ticks: u64,
+    /// Of its first life, where this is a later one.
+    pub(super) first_start: Option<u64>,
+    /// How often it was started again.
+    pub(super) restarts: u32,
+    /// It is to be started again, by the CPU that runs it next.
+    pub(super) again: Option<Again>,
+    /// It was to be started again, and that failed.
+    pub(super) failed: Option<Failed>,
 }
 
 impl Partition {
@@ -135,6 +147,10 @@ impl Partition {
             ending: Ending::None,
             started: 0,
             entry_ticks,
+            first_start: None,
+            restarts: 0,
+            again: None,
+            failed: None,
         }))
     }
 
@@ -163,14 +179,31 @@ impl Partition {
                 false,
                 String::from("stopped: it still ran when the deadline passed"),
             ),
+            Ending::Blocked => (
+                false,
+                String::from("was stopped because its device was blocked (on-fault is \"stop\")"),
+            ),
             Ending::Backing(error) => (false, alloc::format!("stopped: nested page tables: {error}")),
             Ending::None => (false, String::from("never ran")),
         }
     }
 
+    /// How it ended, for programs.
+    pub(super) const fn reason(&self) -> EndReason {
+        match self.ending {
+            Ending::Guest(end) => end.reason(),
+            Ending::Deadline => EndReason::Deadline,
+            Ending::Blocked => EndReason::Fault(FaultKind::Dma),
+            Ending::Backing(_) | Ending::None => EndReason::Hypervisor,
+        }
+    }
+
     /// Whether it was stopped for its own fault, or because its time was over.
     pub(super) const fn stopped(&self) -> bool {
-        matches!(self.ending, Ending::Guest(GuestEnd::Fault(_)) | Ending::Deadline)
+        matches!(
+            self.ending,
+            Ending::Guest(GuestEnd::Fault(_)) | Ending::Deadline | Ending::Blocked
+        )
     }
 
     /// Exits by reason.
@@ -186,9 +219,12 @@ impl Partition {
         self.platform.interrupts()
     }
 
-    /// Ticks from the hypervisor's entry to the guest's first instruction.
+    /// Ticks from the hypervisor's entry to the guest's first instruction, of its first life.
     pub(super) const fn start_ticks(&self) -> u64 {
-        self.started.saturating_sub(self.entry_ticks)
+        match self.first_start {
+            Some(ticks) => ticks,
+            None => self.started.saturating_sub(self.entry_ticks),
+        }
     }
 
     /// Zeroes what the guest had of its memory: the next owner finds nothing.

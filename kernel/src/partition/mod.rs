@@ -1,11 +1,15 @@
 //! Partitions: a guest's CPU, memory and cohorts, and how it is run on them.
 //!
 //! [`check`] and [`plan`] judge the configuration, which is untrusted, before anything is touched; `prepare` puts
-//! the two together. `run` opens and watches on the boot CPU, `vcpu` runs a guest on its own, `mailbox` is between.
+//! the two together. `run` opens and watches on the boot CPU, `vcpu` runs a guest on its own, `mailbox` is between. [`life`]
+//! decides what comes after a guest's end, `anew` begins its next life.
 
 pub mod check;
+pub mod life;
 pub mod plan;
 
+#[cfg(target_os = "none")]
+mod anew;
 #[cfg(target_os = "none")]
 mod backend;
 #[cfg(target_os = "none")]

@@ -87,7 +87,7 @@ impl<'c> Owners<'c> {
 mod tests {
     use super::*;
     use crate::assign::tests::fixture::{Fixture, LEGACY, NVME, PAIR, bdf, id};
-    use cohort_abi::bundle::{Denied, Expect, Guest, Image, Mode, OnFault};
+    use cohort_abi::bundle::{Denied, Expect, Guest, Image, Mode, OnExit, OnFault};
 
     fn config(guests: &[(&str, &[&str])]) -> Config {
         let guests = guests.iter().map(|(name, devices)| Guest {
@@ -102,6 +102,7 @@ mod tests {
             cmdline: String::new(),
             devices: devices.iter().map(|text| bdf(text)).collect(),
             expect: Expect::Any,
+            on_exit: OnExit::Stop,
         });
         Config {
             mode: Mode::Run,

@@ -1,6 +1,9 @@
 //! The boot CPU's part of a run: opens cohorts, hands partitions to their CPUs, watches, closes, and sums up.
 
+use super::anew::Again;
 use super::faults::{self, Holding, Watch};
+use super::guest::Ending;
+use super::life::{self, Next};
 use super::prepare::{Ready, Run, repair};
 use super::{MAILBOXES, Partition};
 use crate::console;
@@ -11,11 +14,13 @@ use crate::virt::svm::Features;
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
-use cohort_abi::bundle::{Expect, Guest};
+use cohort_abi::bundle::Expect;
+use cohort_abi::end::EndReason;
 use cohort_abi::report::{GuestEnd, Record, Refusal, Summary};
-use vfio_core::cohort::Cohort;
-use vfio_core::lease::Domain;
+use vfio_core::cohort::{Cohort, CohortId};
+use vfio_core::lease::{CohortState, Domain};
 use vfio_core::{Owner, Requester, SetId};
 
 use crate::assign::MachineAssigner;
@@ -31,8 +36,7 @@ const STOP_MS: u64 = 2000;
 
 /// What a guest holds while it lives, beside what its partition does.
 struct Holds {
-    guest: Guest,
-    number: u32,
+    ready: Arc<Ready>,
     cpu: usize,
     domain: Option<Domain<'static, MachineAssigner>>,
     sets: u32,
@@ -92,16 +96,16 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
     let (waited, mut starts) = (clock::waited(), Vec::new());
     let mut failures: Vec<String> = Vec::new();
     for (hold, partition) in holds.iter_mut().zip(partitions) {
-        log::info!("{} starts on CPU {}", hold.guest.name, hold.cpu);
+        log::info!("{} starts on CPU {}", hold.name(), hold.cpu);
         if let Err(mut partition) = MAILBOXES.send(hold.cpu, partition) {
             failures.push(alloc::format!("CPU {} is busy", hold.cpu));
-            finish(table, hold, &mut partition, &mut failures);
+            finish(table, hold, &mut partition, "", &mut failures);
         }
     }
     for hold in holds.iter_mut().filter(|hold| !hold.done) {
         if let Some(mut partition) = untaken(hold.cpu) {
             failures.push(alloc::format!("CPU {} does not begin with its guest", hold.cpu));
-            finish(table, hold, &mut partition, &mut failures);
+            finish(table, hold, &mut partition, "", &mut failures);
         }
     }
     run.survey.report(&run.config);
@@ -116,17 +120,21 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
             faults::poll(table, &holdings, &mut watch, nanoseconds(now));
         }
         for hold in holds.iter_mut().filter(|hold| !hold.done) {
-            if let Some(mut partition) = MAILBOXES.collect(hold.cpu) {
+            if let Some(partition) = MAILBOXES.collect(hold.cpu) {
                 if let Some(table) = table {
                     faults::poll(table, &holdings, &mut watch, nanoseconds(now));
                 }
-                starts.push((hold.guest.name.clone(), partition.start_ticks()));
-                finish(table, hold, &mut partition, &mut failures);
+                if partition.restarts == 0 && partition.failed.is_none() {
+                    starts.push((hold.name().to_string(), partition.start_ticks()));
+                }
+                let late = stopping.is_some();
+                let partition = blocked(hold, partition, &mut watch, late);
+                everybody_left(table, hold, partition, features, late, &mut failures);
             }
         }
         for hold in holds.iter_mut().filter(|hold| !hold.done && !hold.faulted) {
-            if watch.stops(hold.number) {
-                log::warn!("{} is stopped: its device was blocked", hold.guest.name);
+            if watch.stops(hold.ready.number) {
+                log::warn!("{} is stopped: its device was blocked", hold.name());
                 hold.faulted = true;
                 MAILBOXES.stop(hold.cpu);
             }
@@ -136,7 +144,7 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
                 for hold in holds.iter().filter(|hold| !hold.done) {
                     log::warn!(
                         "{} still runs after {} ms; it is stopped",
-                        hold.guest.name,
+                        hold.name(),
                         run.config.deadline_ms
                     );
                     MAILBOXES.stop(hold.cpu);
@@ -150,7 +158,7 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
     for hold in holds.iter().filter(|hold| !hold.done) {
         failures.push(alloc::format!(
             "{} did not leave its CPU when it was stopped",
-            hold.guest.name
+            hold.name()
         ));
     }
     let sets_opened = holds.iter().map(|hold| hold.sets).sum();
@@ -220,8 +228,7 @@ fn open(
     let cpu = ready.grant.cpu;
     Ok((
         Holds {
-            guest: ready.guest,
-            number: ready.number,
+            ready: Arc::new(ready),
             cpu,
             domain,
             sets,
@@ -235,31 +242,103 @@ fn open(
     ))
 }
 
-/// Closes what a guest held, and reports how its life was.
+impl Holds {
+    fn name(&self) -> &str {
+        &self.ready.guest.name
+    }
+}
+
+/// `partition`, which has ended, with its end put down to the blocked access that it was stopped for, if so. Another life begins without
+/// what was done because of this one.
+fn blocked(hold: &mut Holds, mut partition: Box<Partition>, watch: &mut Watch, late: bool) -> Box<Partition> {
+    if hold.faulted && !late && partition.ending == Ending::Deadline {
+        partition.ending = Ending::Blocked;
+    }
+    hold.faulted = false;
+    watch.forget(hold.ready.number, &hold.requesters);
+    partition
+}
+
+/// Every CPU of a guest has left it, and nothing interrupts for it any more: it is started again, or its life is over. This is the one
+/// place where a guest's end is judged.
+fn everybody_left(
+    table: Option<&'static Table>,
+    hold: &mut Holds,
+    mut partition: Box<Partition>,
+    features: Features,
+    late: bool,
+    failures: &mut Vec<String>,
+) {
+    let reason = partition.reason();
+    let next = match &partition.failed {
+        Some(failed) => Err(alloc::format!("; it is not started again: {}", failed.why)),
+        None => match life::next(hold.ready.guest.on_exit, reason, partition.restarts, late) {
+            Next::Again { number, of } => Ok((number, of)),
+            Next::Over(over) => Err(over.to_string()),
+        },
+    };
+    let over = match next {
+        Ok((number, of)) => {
+            partition.again = Some(Again {
+                ready: Arc::clone(&hold.ready),
+                table,
+                features,
+                number,
+                of,
+                reason,
+                how: partition.ending().1,
+                since: clock::ticks(),
+            });
+            match MAILBOXES.send(hold.cpu, partition) {
+                Ok(()) => return,
+                Err(back) => {
+                    partition = back;
+                    alloc::format!("; it is not started again: CPU {} is busy", hold.cpu)
+                }
+            }
+        }
+        Err(over) => over,
+    };
+    finish(table, hold, &mut partition, &over, failures);
+}
+
+/// Cohorts of a guest that are out of service after `leases` were closed, and why.
+fn close_all(table: Option<&'static Table>, partition: &mut Partition) -> Vec<(CohortId, String)> {
+    let mut broken = Vec::new();
+    // One that was to rest for another life, and did not.
+    let failed = partition.failed.take();
+    if let Some((cohort, failed)) = failed.and_then(|failed| Some((failed.cohort?, failed.why)))
+        && let Some(CohortState::Broken(_)) = table.and_then(|table| table.state(cohort))
+    {
+        broken.push((cohort, failed));
+    }
+    for lease in partition.backend.leases.drain(..).rev() {
+        let cohort = lease.cohort();
+        if let Err(failure) = lease.close() {
+            broken.push((cohort, failure.0.to_string()));
+        }
+    }
+    // What did not work at once may work from above, or when it is quiet: the next owner should not have to ask.
+    broken.retain(|(cohort, _)| !table.is_some_and(|table| repair(table, *cohort)));
+    broken
+}
+
+/// Closes what a guest held, and reports how its life was. `over` is why it is not started again, where that is not plain.
 fn finish(
     table: Option<&'static Table>,
     hold: &mut Holds,
     partition: &mut Partition,
+    over: &str,
     failures: &mut Vec<String>,
 ) {
     hold.done = true;
-    let name = &hold.guest.name;
-    let (success, mut how) = partition.ending();
-    if hold.faulted && partition.stopped() {
-        how = String::from("was stopped because its device was blocked (on-fault = \"stop\")");
-    }
+    let name = &hold.ready.guest.name;
+    let (success, how) = partition.ending();
+    let (reason, how) = (partition.reason(), how + over);
     let mut closed = true;
-    for lease in partition.backend.leases.drain(..).rev() {
-        let cohort = lease.cohort();
-        let Err(failure) = lease.close() else { continue };
-        // What did not work at once may work from above, or when it is quiet: the next owner should not have to ask.
-        if !table.is_some_and(|table| repair(table, cohort)) {
-            closed = false;
-            failures.push(alloc::format!(
-                "a cohort of {name} is out of service: {}",
-                failure.0
-            ));
-        }
+    for (_, why) in close_all(table, partition) {
+        closed = false;
+        failures.push(alloc::format!("a cohort of {name} is out of service: {why}"));
     }
     if let Some(Err(in_use)) = hold.domain.take().map(Domain::close) {
         closed = false;
@@ -269,23 +348,24 @@ fn finish(
     if closed {
         partition.wipe();
     }
-    let as_expected = match hold.guest.expect {
+    let expect = hold.ready.guest.expect;
+    let as_expected = match expect {
         Expect::Success => success,
         Expect::Stopped => partition.stopped(),
+        Expect::Reset => matches!(reason, EndReason::Reset(_)),
         Expect::Any => true,
     };
     if !as_expected {
-        failures.push(alloc::format!(
-            "{name} {how}; expected was {:?}",
-            hold.guest.expect
-        ));
+        failures.push(alloc::format!("{name} {how}; expected was {expect:?}"));
     }
     log::info!("{name} {how}; its cohorts are closed");
     console::report(&Record::GuestEnd(GuestEnd {
         guest: name.clone(),
         success,
         as_expected,
+        reason,
         how,
+        restarts: partition.restarts,
         exits: partition.exits(),
         interrupts: partition.interrupts(),
         dma_faults: table.map_or(0, |table| faults::of(table, &hold.requesters)) - hold.blocked_before,

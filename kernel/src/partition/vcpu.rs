@@ -1,12 +1,14 @@
 //! A CPU that runs one guest at a time: in, out, have the exit answered, and again.
 
 use super::MAILBOXES;
+use super::anew;
 use super::guest::{Ending, Partition};
 use crate::console;
 use crate::cpu::{CpuIndex, clock, interrupts, lapic};
 use crate::guest::dispatch::Verdict;
 use crate::guest::policy::cpuid::Registers;
 use crate::virt::{Exit, svm};
+use alloc::boxed::Box;
 
 /// A halted CPU looks again after this many microseconds, whatever wakes it or not.
 const HALT_LIMIT_US: u64 = 100_000;
@@ -15,28 +17,36 @@ const HALT_LIMIT_US: u64 = 100_000;
 pub fn serve(cpu: CpuIndex) -> ! {
     loop {
         while interrupts::take(cpu).is_some() {}
-        if let Some(mut partition) = MAILBOXES.take(cpu) {
-            partition.ending = match svm::enable() {
-                Ok(_) => run(cpu, &mut partition),
-                Err(error) => {
-                    log::error!("CPU {cpu}: {error}");
-                    Ending::None
-                }
-            };
-            lapic::stop_timer();
-            let Partition {
-                name,
-                platform,
-                functions,
-                backend,
-                ..
-            } = &mut *partition;
-            platform.flush(|line| console::line(format_args!("[{name}] {line}")));
-            functions.release(backend);
+        if let Some(partition) = MAILBOXES.take(cpu) {
+            let partition = anew::begin(partition).map_or_else(|over| over, |begun| live(cpu, begun));
             MAILBOXES.finish(cpu, partition);
         }
         interrupts::wait();
     }
+}
+
+/// One life of a guest, from its first instruction to the moment when nothing interrupts for it any more.
+fn live(cpu: CpuIndex, mut partition: Box<Partition>) -> Box<Partition> {
+    // Nothing of an earlier life is for this one.
+    while interrupts::take(cpu).is_some() {}
+    partition.ending = match svm::enable() {
+        Ok(_) => run(cpu, &mut partition),
+        Err(error) => {
+            log::error!("CPU {cpu}: {error}");
+            Ending::None
+        }
+    };
+    lapic::stop_timer();
+    let Partition {
+        name,
+        platform,
+        functions,
+        backend,
+        ..
+    } = &mut *partition;
+    platform.flush(|line| console::line(format_args!("[{name}] {line}")));
+    functions.release(backend);
+    partition
 }
 
 fn run(cpu: CpuIndex, partition: &mut Partition) -> Ending {

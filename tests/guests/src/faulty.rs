@@ -5,6 +5,9 @@
 //! | `success` | nothing, and succeeds | |
 //! | `failure` | nothing, and fails | |
 //! | `triple-fault` | an exception without an IDT | |
+//! | `power-off` | turns its power off | |
+//! | `reset` | resets itself by the reset register | |
+//! | `keyboard` | resets itself by the keyboard controller | |
 //! | `unmapped` | reads (or with `write=1` writes) memory that is not there | `address`, default 0x30000000 |
 //! | `msr` | writes a model-specific register | `msr`, default 0xc0010117 (VM_HSAVE_PA) |
 //! | `port` | writes an I/O port | `port`, default 0xcf8 |
@@ -14,18 +17,16 @@
 //! | `cpuid-loop` | executes CPUID again and again | `count`; 0, the default, is for ever |
 //! | `pci` | writes ones to all configuration registers of all functions and beyond; succeeds | |
 //! | `dma-storm` | lets `edu` write to unmapped memory again and again; succeeds | `count`, default 20 |
-//! | `dma-exit` | begins a transfer to its own memory and ends before it does; succeeds | |
+//! | `dma-exit` | begins a transfer to its own memory and ends before it does, as `end` says | `end`, default `success` |
 #![expect(unsafe_code, reason = "misbehaves")]
 
 use core::arch::asm;
 use core::arch::x86_64::__cpuid;
-use x86_64::VirtAddr;
-use x86_64::structures::DescriptorTablePointer;
 
 use crate::cmdline::Cmdline;
 use crate::edu::{self, Direction, Edu};
 use crate::rt::dma::DmaBuffer;
-use crate::rt::{Failure, Machine};
+use crate::rt::{Failure, Machine, exit};
 
 /// Memory that no guest of this size has.
 const NOWHERE: u64 = 0x3000_0000;
@@ -49,7 +50,7 @@ pub fn run(machine: &Machine) -> Result<(), Failure> {
     match mode {
         "success" => return Ok(()),
         "failure" => return Err("as the command line asks".into()),
-        "triple-fault" => triple_fault(),
+        "triple-fault" | "power-off" | "reset" | "keyboard" => return exit::end(mode),
         "unmapped" => unmapped(&cmdline)?,
         "msr" => write_msr(cmdline.number("msr")?.unwrap_or(VM_HSAVE_PA) as u32),
         "port" => write_port(cmdline.number("port")?.unwrap_or(CONFIG_ADDRESS) as u16),
@@ -71,15 +72,6 @@ pub fn run(machine: &Machine) -> Result<(), Failure> {
         }
     }
     Err(format_args!("{mode} had no consequence: this guest still runs").into())
-}
-
-fn triple_fault() {
-    let empty = DescriptorTablePointer {
-        limit: 0,
-        base: VirtAddr::new(0),
-    };
-    // SAFETY: ends the machine, which is the purpose.
-    unsafe { asm!("lidt [{}]", "ud2", in(reg) &raw const empty, options(nostack)) };
 }
 
 fn unmapped(cmdline: &Cmdline<'_>) -> Result<(), Failure> {
@@ -154,5 +146,5 @@ fn dma_storm(machine: &Machine, count: u64) -> Result<(), Failure> {
 fn dma_exit(machine: &Machine) -> Result<(), Failure> {
     let buffer = DmaBuffer::new(edu::LEN);
     edu(machine)?.begin(Direction::Write, buffer.address());
-    Ok(())
+    exit::end(machine.cmdline().text("end").unwrap_or("success"))
 }

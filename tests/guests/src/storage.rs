@@ -7,6 +7,8 @@
 //! | `rounds` | how often to read and verify everything again after the first time | 1 |
 //! | `resets` | function level resets in the middle of the work, every other one while it reads | 0 |
 //! | `pause` | milliseconds of sleep before each round | 100 |
+//! | `end` | how it ends when everything held: `success`, `reset`, `keyboard`, `power-off`, `triple-fault` | `success` |
+//! | `busy` | 1: ends with a read under way, and the controller on | 0 |
 //!
 //! More rounds keep this guest alive while others misbehave; its memory is watched until the end.
 
@@ -16,7 +18,7 @@ use core::ops::Range;
 
 use crate::canary::Canary;
 use crate::nvme::{CLASS, Controller, Wait};
-use crate::rt::{Failure, Machine, apic, interrupts, time};
+use crate::rt::{Failure, Machine, apic, exit, interrupts, time};
 
 /// The vector of the controller's interrupt.
 const DISK_VECTOR: u8 = 0x50;
@@ -100,10 +102,15 @@ pub fn run(machine: &Machine) -> Result<(), Failure> {
     let rounds = cmdline.number("rounds")?.unwrap_or(1);
     let pause = cmdline.number("pause")?.unwrap_or(100).min(60_000) as u32;
     again(&mut disk, &task, rounds, pause)?;
-    disk.stop()?;
+    if cmdline.number("busy")?.unwrap_or(0) == 0 {
+        disk.stop()?;
+    } else {
+        disk.leave_reading()?;
+    }
     canary.check()?;
     println!("the watched RAM is unchanged");
-    finish(rounds, pause)
+    finish(rounds, pause)?;
+    exit::end(cmdline.text("end").unwrap_or("success"))
 }
 
 /// Writes the pattern, one half by polling, the other by interrupts, and flushes.

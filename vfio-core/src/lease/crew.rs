@@ -28,6 +28,8 @@ pub(super) struct Crew {
     /// Those that can be given to somebody, in order.
     members: Vec<DeviceId>,
     requesters: Vec<Requester>,
+    /// Of devices that were removed while the cohort was out of service: nobody knows what these can still reach.
+    strays: Vec<Requester>,
     resets: Vec<Reset>,
     unresettable: Option<DeviceId>,
     /// The domain that it could not be taken out of, if that happened.
@@ -58,6 +60,7 @@ impl Crew {
             registrations,
             members,
             requesters,
+            strays: Vec::new(),
             resets: Vec::new(),
             unresettable: None,
             stuck: None,
@@ -104,6 +107,25 @@ impl Crew {
 
     pub(super) fn requesters(&self) -> &[Requester] {
         &self.requesters
+    }
+
+    /// Requesters that none of the members has and that may be attached to a domain still.
+    pub(super) fn strays(&self) -> &[Requester] {
+        &self.strays
+    }
+
+    /// Adds `requesters` to the strays, but for those that a member has too.
+    pub(super) fn lose(&mut self, requesters: impl IntoIterator<Item = Requester>) {
+        let own = |requester: &Requester| self.requesters.binary_search(requester).is_ok();
+        self.strays
+            .extend(requesters.into_iter().filter(|requester| !own(requester)));
+        self.strays.sort_unstable();
+        self.strays.dedup();
+    }
+
+    /// All strays are in quarantine.
+    pub(super) fn forget_strays(&mut self) {
+        self.strays.clear();
     }
 
     /// A member that no reset reaches.

@@ -206,7 +206,7 @@ pub(super) fn repair<P: Platform>(steps: Steps<'_, P>, crew: &mut Crew) -> Resul
         note(&mut result, steps.release_interrupts(device));
     }
     let mut all = Ok(());
-    for &requester in crew.requesters().iter().rev() {
+    for &requester in crew.requesters().iter().rev().chain(crew.strays()) {
         note(&mut all, steps.quarantine_from(crew.stuck(), requester));
     }
     if all.is_ok() {

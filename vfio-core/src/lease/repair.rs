@@ -6,7 +6,7 @@ use super::crew::Crew;
 use super::{CohortState, CohortTable, Platform, open};
 use crate::cohort::{Cohort, CohortId, Standing};
 use crate::fault::Failure;
-use crate::id::DeviceId;
+use crate::id::{DeviceId, Requester};
 use crate::set::Registration;
 
 /// Why a cohort was not repaired.
@@ -44,7 +44,8 @@ pub enum RemoveError {
 
 impl<P: Platform> CohortTable<P> {
     /// Brings a cohort back into service: quiets its devices, takes their interrupts, denies them all memory, resets
-    /// them, and sees whether they answer. It is in quarantine afterwards, as after a close.
+    /// them, and sees whether they answer. It is in quarantine afterwards, as after a close. Devices that were removed since it
+    /// broke are denied all memory too.
     ///
     /// A domain that the cohort could not be taken out of when it broke can be closed again after this: what
     /// [`Domain::close`](super::Domain::close) refused then is to be tried again. A domain that was dropped meanwhile is
@@ -70,6 +71,7 @@ impl<P: Platform> CohortTable<P> {
                 for registration in crew.registrations() {
                     registration.set().mend();
                 }
+                crew.forget_strays();
                 Standing {
                     state: CohortState::Quarantined,
                     soiled_by: soiled_by.filter(|_| crew.unresettable().is_some()),
@@ -102,9 +104,17 @@ impl<P: Platform> CohortTable<P> {
             let state = slot.standing.state;
             let at_rest = matches!(state, CohortState::Quarantined | CohortState::Broken(_));
             let crew = if at_rest { slot.crew.take() } else { None };
-            crew.ok_or(RemoveError::InUse { device, state })
+            let broken = matches!(state, CohortState::Broken(_));
+            crew.map(|crew| (crew, broken))
+                .ok_or(RemoveError::InUse { device, state })
         });
-        let crew = self.dismiss(cohort, taken.ok_or(not_found)??);
+        let (crew, broken) = taken.ok_or(not_found)??;
+        let mut kept: Vec<Requester> = crew.strays().to_vec();
+        if broken {
+            kept.extend_from_slice(crew.requesters());
+        }
+        let mut crew = self.dismiss(cohort, crew);
+        crew.lose(kept);
         let gone = crew.registration(device).is_none();
         self.with_slot(cohort.id(), |slot| {
             let state = slot.standing.state;

@@ -5,6 +5,7 @@
     reason = "a test that asks for what is not there should panic"
 )]
 
+use super::Waits;
 use crate::clock::Clock;
 use crate::pci::Bdf;
 use crate::pci::config::{ConfigAccess, MmioAccess, Scan, SegmentWindow, Width, scan};
@@ -305,6 +306,7 @@ pub struct Machine {
     /// A bus reset takes the link of the port down for good.
     pub link_drops: Cell<bool>,
     feature_select: Cell<u32>,
+    waits: Waits,
 }
 
 impl Machine {
@@ -330,6 +332,7 @@ impl Machine {
             feature_bits: Cell::new(0),
             link_drops: Cell::new(false),
             feature_select: Cell::new(0),
+            waits: Waits::default(),
         }
     }
 
@@ -475,7 +478,7 @@ impl Clock for Machine {
     }
 
     fn wait(&self, nanoseconds: u64) {
-        self.time.set(self.time.get() + nanoseconds);
+        self.time.set(self.time.get() + self.waits.last(nanoseconds));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The steps one by one, on a machine that obeys and on one that does not.
 
+mod anew;
 mod cohorts;
 pub(crate) mod fixture;
 mod owner;

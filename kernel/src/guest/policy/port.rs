@@ -16,6 +16,8 @@ pub enum PortAction {
     SleepStatus,
     /// The reset register.
     Reset,
+    /// The command register of the keyboard controller, of which nothing is there but the line that resets the machine.
+    Keyboard,
     /// Where a kernel that panics says so.
     Panic,
     /// Nothing is there, but software that also runs on a PC writes to it to find out or to turn it off: writes
@@ -36,6 +38,8 @@ pub const PANIC: u16 = 0x505;
 pub const PANICKED: u8 = 1;
 /// Reset register, where PCs have it.
 pub const RESET: u16 = 0xcf9;
+/// Command register of the keyboard controller, where PCs have it.
+pub const KEYBOARD: u16 = 0x64;
 /// What resets the machine: full reset, requested.
 pub const RESET_VALUE: u8 = 6;
 /// Sleep control: go to the state in bits 4:2.
@@ -54,6 +58,7 @@ const TABLE: &[(RangeInclusive<u16>, PortAction)] = &[
     (SLEEP_STATUS..=SLEEP_STATUS, PortAction::SleepStatus),
     (PANIC..=PANIC, PortAction::Panic),
     (RESET..=RESET, PortAction::Reset),
+    (KEYBOARD..=KEYBOARD, PortAction::Keyboard),
     (CONSOLE..=CONSOLE + 7, PortAction::Console(0)),
 ];
 
@@ -94,7 +99,7 @@ mod tests {
         for denied in [0, 0xcf8, 0xcfc, 0x70, 0x604, 0x3f7, 0x400, 0xffff] {
             assert_eq!(port(denied), None);
         }
-        assert_eq!((0..=u16::MAX).filter(|p| port(*p).is_some()).count(), 18);
+        assert_eq!((0..=u16::MAX).filter(|p| port(*p).is_some()).count(), 19);
         assert_eq!((absent(0x40), absent(0x61)), (0, u64::MAX));
         assert_eq!(direct_ports().count(), 0);
     }

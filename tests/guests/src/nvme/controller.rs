@@ -163,6 +163,15 @@ impl Controller {
         Self::start(function, vector, needed)
     }
 
+    /// Begins reads and lets go of the controller: for a guest that ends without a word to its devices.
+    ///
+    /// # Errors
+    /// A queue is full.
+    pub fn leave_reading(&mut self) -> Result<(), NvmeError> {
+        self.begin(Wait::Interrupt, spec::READ, 0, self.most)?;
+        self.begin(Wait::Polling, spec::READ, 0, self.most)
+    }
+
     /// Lets the function sleep in D3hot, and hides its registers by turning decoding off; it goes on as before.
     ///
     /// # Errors

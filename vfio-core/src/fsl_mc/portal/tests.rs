@@ -6,6 +6,7 @@ use super::*;
 use crate::Fault;
 use crate::fsl_mc::spec::{Malformed, dprc};
 use crate::testing::fsl_mc::{FakeContainer, FakeMc, FakeObject, Misbehaviour};
+use crate::testing::{Waits, scaled};
 
 const ROOT: ObjectId = ObjectId {
     kind: ObjectType::Dprc,
@@ -95,7 +96,7 @@ fn a_slow_answer_is_waited_for_and_a_silent_complex_is_not() {
         milliseconds: 15_000,
     };
     assert_eq!(portal.container(), Err(lost));
-    assert!(mc.now() - start <= TIMEOUT + MILLISECOND);
+    assert!(mc.now() - start <= TIMEOUT + scaled(1, Waits::COARSE) * MILLISECOND);
     assert!(lost.unknown_state() && portal.out_of_use());
     // Nothing is written over a command that may still be carried out: the fake would panic.
     assert_eq!(portal.container(), Err(PortalError::OutOfUse));

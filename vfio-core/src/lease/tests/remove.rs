@@ -1,8 +1,9 @@
 //! Devices that leave the machine.
 
+use super::failing::failure;
 use super::{GUEST, OTHER, calls, domain, lease, plan, table};
 use crate::cohort::Refusal;
-use crate::lease::{CohortState, OpenFailure, RemoveError};
+use crate::lease::{CohortState, OpenFailure, RemoveError, RepairError};
 use crate::set::{OpenError, Patience};
 use crate::testing::machine::{demo, id};
 use crate::testing::platform::Call;
@@ -62,6 +63,49 @@ fn a_plan_of_which_everything_left_is_refused() {
         table.remove(id("09:00.0")),
         Err(RemoveError::NotFound(id("09:00.0")))
     );
+}
+
+/// What a device could reach when its cohort broke is taken from its requester id by the repair, although the device is gone.
+#[test]
+fn a_device_that_left_while_out_of_service_is_denied_memory_by_the_repair() {
+    let table = table(demo());
+    let (a, b) = (id("01:00.0"), id("01:00.1"));
+    let of = |device| table.cohorts().device(device).unwrap().requesters[0];
+    let domain = domain(&table, GUEST);
+    let lease = lease(&table, &domain, &[a, b]);
+    let cohort = lease.cohort();
+    calls(&table);
+    // The last of two times four steps: to put the first device into quarantine.
+    table.platform().fail_at([7]);
+    lease.close().unwrap_err();
+    table.platform().fail_at([]);
+    table.platform().take_trace();
+    table.remove(a).unwrap();
+    assert_eq!(calls(&table), [], "what is gone is not touched");
+    assert!(table.platform().view().attached.contains_key(&of(a)));
+    table.platform().fail_at([3]);
+    let stays = RepairError::Failed(failure(Call::Quarantine(of(a))));
+    assert_eq!(table.repair(cohort), Err(stays));
+    table.platform().fail_at([]);
+    table.platform().take_trace();
+    table.repair(cohort).unwrap();
+    assert_eq!(
+        calls(&table),
+        [
+            Call::Quiesce(b),
+            Call::Release(b),
+            Call::Quarantine(of(b)),
+            Call::Quarantine(of(a)),
+            Call::Reset(b),
+            Call::CheckAlive(b),
+        ]
+    );
+    assert!(table.platform().view().attached.is_empty());
+    // From then on nothing of it comes along.
+    let mine = super::domain(&table, GUEST);
+    drop(super::lease(&table, &mine, &[b]));
+    let touched = calls(&table);
+    assert!(!touched.contains(&Call::Attach(of(a))) && !touched.contains(&Call::Quarantine(of(a))));
 }
 
 /// P17: opens that begin after it fail, and it is done only when everything is closed.

@@ -15,6 +15,7 @@ use std::boxed::Box;
 use std::cell::{Cell, RefCell};
 use std::vec::Vec;
 
+use super::Waits;
 use crate::clock::Clock;
 use crate::fsl_mc::spec::ApiVersion;
 
@@ -33,6 +34,7 @@ pub struct FakeMc {
     pub time: Cell<u64>,
     /// The clock stands still.
     pub stopped: Cell<bool>,
+    waits: Waits,
     hook: RefCell<Option<Hook>>,
 }
 
@@ -90,7 +92,7 @@ impl Clock for FakeMc {
 
     fn wait(&self, nanoseconds: u64) {
         if !self.stopped.get() {
-            self.time.set(self.time.get() + nanoseconds);
+            self.time.set(self.time.get() + self.waits.last(nanoseconds));
         }
     }
 }

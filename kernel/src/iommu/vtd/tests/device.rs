@@ -413,7 +413,11 @@ impl Registers for Device {
             0x88 => state.tail,
             0x200..0x240 => {
                 let record = state.records[(offset as usize - 0x200) / 16];
-                if offset.is_multiple_of(16) { record.0 } else { record.1 }
+                if offset.is_multiple_of(16) {
+                    record.0
+                } else {
+                    record.1
+                }
             }
             _ => panic!("read of 64 bits at {offset:#x}"),
         }
