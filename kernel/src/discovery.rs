@@ -176,6 +176,9 @@ impl Machine {
                 function.not_assignable.get_or_insert(NotAssignable::Malformed);
             }
         }
+        for overlap in pci::hide_overlapping_roms(&mut self.functions, &boot.memory, &platform) {
+            log::warn!("the ROM of {} cannot be read: {overlap}", overlap.function);
+        }
         for function in self
             .functions
             .iter()
@@ -184,6 +187,7 @@ impl Machine {
             for bar in function
                 .bars
                 .iter()
+                .chain(&function.rom)
                 .filter(|bar| bar.is_memory() && bar.address != 0)
             {
                 paging::map_device(crate::addr::HostPhys(bar.address), bar.size)?;

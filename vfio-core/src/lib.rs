@@ -114,6 +114,7 @@
 //! [`pci::assigned::PciDevice`] ties them together to one [`device::Device`], as there is one for
 //! [fsl-mc objects](fsl_mc::assigned), [platform devices](platform::PlatformDevice) and [mediated ones](mediated::Mediated): it
 //! carries the effects out, keeps the BARs mapped while they answer and no longer, and leaves nothing on when it is closed.
+//! [`pci::assigned::OpenFunction`] is the same over one narrow trait, for a hypervisor whose leases open and reset functions.
 //!
 //! # What is not here
 //!

@@ -1,6 +1,6 @@
 //! Where a guest finds the memory BARs of its functions before it has moved any: addresses as firmware would have chosen them.
 //!
-//! I/O BARs and the ROM are hidden: no ports are passed through, and the ROM's code would be for the host's firmware.
+//! I/O BARs are hidden: no ports are passed through. An expansion ROM can be read once the guest turns it on.
 
 use super::layout::{BAR_WINDOW, BAR_WINDOW_END, HIGH_BAR_WINDOW, HIGH_BAR_WINDOW_END};
 use crate::pci::{Bar, BarKind, Function};
@@ -46,7 +46,7 @@ pub fn windows() -> Windows {
     }
 }
 
-/// Gives every memory BAR of `functions` an address in the guest's windows: a multiple of its size and of a page. Those of 32 bits come first,
+/// Gives every memory BAR and every ROM of `functions` an address in the guest's windows: a multiple of its size and of a page. Those of 32 bits come first,
 /// and the largest first, so that no space is lost to alignment; those of 64 bits go above 4 GiB where there is no room below. BARs
 /// that firmware left without an address are hidden. Returns the BARs of each function, by index.
 ///
@@ -57,7 +57,7 @@ pub fn assign(functions: &[&Function]) -> Result<Vec<Vec<VirtualBar>>, BarWindow
     for (at, function) in functions.iter().enumerate() {
         let usable = function.bars.iter();
         let usable = usable.filter(|bar| bar.is_memory() && bar.address != 0 && bar.size != 0);
-        wanted.extend(usable.map(|host| {
+        wanted.extend(usable.chain(&function.rom).map(|host| {
             (
                 at,
                 VirtualBar {

@@ -1,14 +1,14 @@
 //! QEMU's NVMe controller and a second function in its slot, as their guest reaches them.
 
-use super::super::fixture::{Bytes, NVME, bar64, capability, function};
+use super::super::fixture::{Bytes, NVME, bar32, bar64, capability, function};
 use super::super::layout::MemoryRegion;
 use super::super::msix::Route;
 use super::super::{DeviceBackend, Messages, NoRoute, Source};
 use super::*;
 use crate::addr::HostPhys;
-use crate::pci::{MsiX, TableLocation, Width};
+use crate::pci::{Bar, MsiX, TableLocation, Width};
 use vfio_core::Fault;
-use vfio_core::pci::config::{Express, Msi, PowerManagement};
+use vfio_core::pci::config::{Express, Msi, PowerManagement, ROM};
 use vfio_core::pci::device::PowerState;
 use vfio_core::pci::irq::IrqKind;
 use vfio_core::pci::{Bdf, ResetMethods};
@@ -680,4 +680,44 @@ fn without_an_io_apic_there_is_no_pin() {
     rig.machine.config.put(NVME, 6, &[8]);
     assert_eq!(poll(&mut rig), []);
     assert_eq!(rig.machine.asked, []);
+}
+
+#[test]
+fn a_rom_has_a_size_and_is_read_while_it_is_on() {
+    for address in [0xfeb8_0000, 0] {
+        let card = function(|f| {
+            f.bars = vec![bar64(0, 0xfe00_0000, 0x4000)];
+            f.rom = Some(Bar {
+                address,
+                ..bar32(ROM, 0, 0x4_0000)
+            });
+        });
+        let mut rig = Rig::new();
+        rig.machine.config.put(NVME, 4, &[2]);
+        rig.functions = AssignedFunctions::new(&rig.machine.config, &[&card], wiring(false)).unwrap();
+        rig.machine.asked.clear();
+        rig.functions.show(&mut rig.machine);
+        rig.machine.asked.clear();
+        assert_eq!(rig.read(SLOT + 0x30, 4), Some(0xc000_0000), "off");
+        assert!(rig.write(SLOT + 0x30, 4, 0xffff_fffe));
+        assert_eq!(rig.read(SLOT + 0x30, 4), Some(0xfffc_0000));
+        assert!(rig.write(SLOT + 0x30, 4, 0xc100_0001));
+        // Where firmware has put it nowhere it reads as one that is not programmed.
+        let (value, asked) = match address {
+            0 => (0xffff_ffff, vec![]),
+            _ => (0x5a, vec![Asked::Read(0xfeb8_0008, 4)]),
+        };
+        assert_eq!(rig.read(0xc100_0008, 4), Some(value));
+        assert!(rig.write(0xc100_0008, 4, 1), "lost");
+        assert_eq!(rig.machine.asked, asked);
+        rig.machine.asked.clear();
+        assert_eq!(
+            rig.machine.config.read(NVME, 0x30, Width::Dword) & 1,
+            0,
+            "for the read only"
+        );
+        assert!(rig.write(SLOT + 0x30, 4, 0xc100_0000));
+        assert_eq!(rig.read(0xc100_0008, 4), Some(0xffff_ffff));
+        assert_eq!(rig.machine.asked, []);
+    }
 }

@@ -23,6 +23,7 @@ pub(crate) fn function(set_up: impl FnOnce(&mut Function)) -> Function {
         buses: None,
         bars: Vec::new(),
         bar_faults: Vec::new(),
+        rom: None,
         capabilities: Vec::new(),
         extended: Vec::new(),
         express: None,

@@ -185,6 +185,12 @@ impl GuestMemory {
         };
     }
 
+    /// The guest's name for a host address in its range, if it is in there; whether memory is there, copies say.
+    pub(super) fn guest_address(&self, at: HostPhys) -> Option<GuestPhys> {
+        let offset = at.0.checked_sub(self.hpa.0)?;
+        (offset < self.size).then_some(GuestPhys(offset))
+    }
+
     /// Copies from RAM or the read-only region.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ pub mod dispatch;
 mod fault;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod host_memory;
 pub mod layout;
 pub mod loader;
 mod memory;

@@ -8,7 +8,7 @@ mod resources;
 
 pub use ecam::{Ecam, EcamError};
 pub use quirks::apply_quirks;
-pub use resources::{Other, Overlap, overlaps};
+pub use resources::{Other, Overlap, hide_overlapping_roms, overlaps};
 pub use vfio_core::pci::config::{
     Bar, BarKind, ConfigAccess, Function, MmioAccess, MsiX, Registers, Scan, SegmentWindow, TableLocation,
     VirtioError, VirtioRegion, Width, bus_master_off_everywhere, enable_acs, scan, set_bus_master,

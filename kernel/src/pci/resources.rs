@@ -9,6 +9,7 @@ use crate::memory::regions::{Kind, Region};
 use alloc::vec::Vec;
 use core::fmt;
 use vfio_core::pci::Bdf;
+use vfio_core::pci::config::ROM;
 
 const PAGE: u64 = 4096;
 
@@ -28,7 +29,7 @@ pub enum Other {
 pub struct Overlap {
     /// Whose BAR.
     pub function: Bdf,
-    /// Which, 0 to 5.
+    /// Which, 0 to 5, or [`ROM`].
     pub bar: u8,
     /// Where it is.
     pub address: u64,
@@ -59,6 +60,29 @@ pub fn overlaps(functions: &[Function], memory: &[Region], platform: &[(u64, u64
         .iter()
         .flat_map(|function| function.bars.iter().map(|bar| (function.bdf, bar)));
     overlapping(bars, memory, platform)
+}
+
+/// Takes the address of every expansion ROM that shares a page with something else, as [`overlaps`] has it: it is shown to a guest with its
+/// size, and reads as ones. Says whose.
+pub fn hide_overlapping_roms(
+    functions: &mut [Function],
+    memory: &[Region],
+    platform: &[(u64, u64)],
+) -> Vec<Overlap> {
+    let all = functions.iter().flat_map(|function| {
+        let regions = function.bars.iter().chain(function.rom.as_ref());
+        regions.map(|bar| (function.bdf, bar))
+    });
+    let mut found = overlapping(all, memory, platform);
+    found.retain(|overlap| overlap.bar == ROM);
+    for overlap in &found {
+        let mut functions = functions.iter_mut();
+        let owner = functions.find(|function| function.bdf == overlap.function);
+        if let Some(rom) = owner.and_then(|function| function.rom.as_mut()) {
+            rom.address = 0;
+        }
+    }
+    found
 }
 
 fn overlapping<'a>(
@@ -183,5 +207,35 @@ mod tests {
             [],
             "the end of the address space"
         );
+    }
+
+    #[test]
+    fn a_rom_over_something_loses_its_address_and_nothing_else_does() {
+        let place = |number: u8, bar: u64, rom: u64| {
+            crate::guest::fixture::function(|f| {
+                f.bdf = Bdf::new(0, 0, number, 0);
+                f.bars = alloc::vec![function(number, bar, 0x1000).1];
+                let host = function(number, rom, 0x1_0000).1;
+                f.rom = Some(Bar { index: ROM, ..host });
+            })
+        };
+        let mut functions = [
+            place(1, 0xfe00_0000, 0xfd00_0000),
+            // Over the first one's registers, over its own, over RAM.
+            place(2, 0xfe10_0000, 0xfe00_0000),
+            place(3, 0xfe20_0000, 0xfe20_0000),
+            place(4, 0xfe30_0000, 0x10_0000),
+        ];
+        let ram = Region {
+            start: 0,
+            end: 0x4000_0000,
+            kind: Kind::Usable,
+        };
+        let found = hide_overlapping_roms(&mut functions, &[ram], &[]);
+        let of: Vec<u8> = found.iter().map(|overlap| overlap.function.device()).collect();
+        assert_eq!(of, [4, 2]);
+        let roms: Vec<u64> = functions.iter().map(|f| f.rom.unwrap().address).collect();
+        assert_eq!(roms, [0xfd00_0000, 0, 0xfe20_0000, 0]);
+        assert_eq!(overlaps(&functions, &[ram], &[]), [], "BARs are fine");
     }
 }

@@ -70,13 +70,14 @@ pub fn describe(function: &Function, config: &VirtualConfig, index: u32, page: u
 
 /// The parts of `bar` that can be mapped, as offsets: whole pages of memory that hold nothing of anybody else's, without the pages
 /// of the MSI-X table and of the pending bits. I/O BARs and those that firmware left nowhere have none, nor has a BAR smaller than a
-/// page, which may share its page with another.
+/// page, which may share its page with another, nor the ROM, which the hardware decodes for each read only.
 #[must_use]
 pub fn mappable(bar: &Bar, msix: Option<&MsiX>, page: u64) -> ArrayVec<Range<u64>, 3> {
     let mut parts = ArrayVec::new();
     let pages = page.is_power_of_two() && bar.size.is_multiple_of(page) && bar.address.is_multiple_of(page);
     let inside = bar.address.checked_add(bar.size).is_some();
-    if !pages || !inside || !bar.is_memory() || bar.address == 0 || bar.size == 0 {
+    let rom = u32::from(bar.index) > index::BAR5;
+    if !pages || !inside || !bar.is_memory() || bar.address == 0 || bar.size == 0 || rom {
         return parts;
     }
     let mut start = 0;

@@ -12,6 +12,7 @@
 )]
 #[path = "../../benches/instructions/fakes.rs"]
 mod fakes;
+mod functions;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

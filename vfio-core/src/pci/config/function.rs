@@ -32,6 +32,8 @@ pub struct Function {
     pub bars: Vec<Bar>,
     /// Those that do not decode.
     pub bar_faults: Vec<BarFault>,
+    /// Its expansion ROM, if it is an endpoint that has one; at address 0 where firmware has put it nowhere.
+    pub rom: Option<Bar>,
     /// Its capabilities in the order of the list.
     pub capabilities: Vec<Capability>,
     /// Its extended capabilities in the order of the list.

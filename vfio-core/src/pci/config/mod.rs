@@ -11,6 +11,7 @@ mod bar;
 mod capability;
 mod function;
 mod registers;
+mod rom;
 mod scan;
 mod sriov;
 #[cfg(all(test, not(loom)))]
@@ -26,6 +27,8 @@ pub use function::{
     TableLocation,
 };
 pub use registers::{Registers, bus_master_off_everywhere, set_bus_master, set_memory_decode};
+pub(in crate::pci) use rom::ROM_ENABLE;
+pub use rom::{ROM, find_rom};
 pub use scan::{BridgeFault, Problem, ProblemKind, Scan, SegmentWindow, scan};
 pub use sriov::{SrIov, SrIovFault};
 pub use topology::to_topology;

@@ -5,6 +5,7 @@
 //! ends after at most 256 buses for a segment, whatever the bridges say.
 
 use super::function::{Function, TableLocation};
+use super::rom::find_rom;
 use super::{BarFault, ConfigAccess, Registers, SrIovFault, acs, bar, capability, sriov, virtio};
 use crate::pci::spec::{MULTI_FUNCTION, capability as id, express, extended, header};
 use crate::pci::{Bdf, BusRange, NotAssignable, PortKind, ResetMethods};
@@ -271,6 +272,10 @@ pub(super) fn describe(
         Some(given) => (given.bars, Vec::new()),
         None => bar::size(config, bdf, bar_count),
     };
+    let rom = match (layout, physical_function) {
+        (0, None) => find_rom(config, bdf),
+        _ => None,
+    };
     // A register that does not decode hides a region from the guest; it does not make the function unusable.
     let (pm, af) = (
         at(id::PM).map(|offset| capability::decode_pm(&registers, offset)),
@@ -320,6 +325,7 @@ pub(super) fn describe(
         acs: extended_at(extended::ACS).map(|offset| (offset, acs::read(config, bdf, offset))),
         bars: bar::keep_restored(bars, &bar_faults),
         bar_faults,
+        rom,
         capabilities,
         extended,
         express,

@@ -23,6 +23,7 @@ fn function(number: u8) -> Function {
         buses: None,
         bars: Vec::new(),
         bar_faults: Vec::new(),
+        rom: None,
         capabilities: Vec::new(),
         extended: Vec::new(),
         express: None,

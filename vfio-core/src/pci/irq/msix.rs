@@ -6,6 +6,8 @@ use crate::pci::spec::msix::{ENTRY, ENTRY_MASKED};
 use alloc::vec;
 use alloc::vec::Vec;
 
+/// An entry after a reset: masked.
+const RESET_ENTRY: [u32; 4] = [0, 0, 0, ENTRY_MASKED];
 /// Vectors of a table at most.
 const MOST: u16 = 2048;
 
@@ -26,7 +28,7 @@ impl MsixTable {
     pub fn new(vectors: u16) -> Self {
         let vectors = usize::from(vectors.min(MOST));
         Self {
-            entries: vec![[0, 0, 0, ENTRY_MASKED]; vectors],
+            entries: vec![RESET_ENTRY; vectors],
             pending: vec![0; vectors.div_ceil(64)],
             enabled: false,
             masked: false,
@@ -130,7 +132,8 @@ impl MsixTable {
     /// As after a reset. Vectors that send something are disconnected.
     pub fn reset(&mut self, act: &mut dyn FnMut(VectorAction)) {
         self.control(false, false, act);
-        *self = Self::new(self.vectors());
+        self.entries.fill(RESET_ENTRY);
+        self.pending.fill(0);
     }
 
     fn message(&self, index: usize) -> Option<Message> {

@@ -4,11 +4,10 @@
 //! the size do not stick (PCI Express Base Specification 6.0, section 7.5.1.2.1).
 
 use crate::pci::config::{Bar, BarKind};
+pub(super) use crate::pci::config::{ROM, ROM_ENABLE};
 use crate::pci::spec::{bar, header};
 use core::ops::Range;
 
-/// Index of the expansion ROM, behind the six BARs.
-pub const ROM: u8 = 6;
 /// Bytes of a graphics card's ROM that the firmware has copied to memory.
 pub const SHADOW_ROM_SIZE: u64 = 0x2_0000;
 
@@ -92,6 +91,3 @@ pub(super) fn low_bits(bar: &Bar) -> (u32, u32) {
 pub(super) fn high_bits(bar: &Bar) -> u32 {
     (!(bar.size.wrapping_sub(1)) >> 32) as u32
 }
-
-/// Bit of the ROM's register: it answers.
-pub(super) const ROM_ENABLE: u32 = 1;

@@ -26,7 +26,7 @@ fn two() -> ([Fake; 2], Registry<AmdViUnit<Fake>>) {
             fake.clone(),
             firmware(entries, Vec::new()),
             Capability::of(PLAIN),
-            0,
+            bus as u8,
         );
         AmdViUnit::new(unit.unwrap(), &[], &topology, false)
     };

@@ -1,10 +1,13 @@
-//! Finding a function's expansion ROM, which discovery leaves alone.
+//! Finding a function's expansion ROM.
 
-use super::bars::{ROM, ROM_ENABLE};
+use super::{Bar, BarKind, ConfigAccess, Registers};
 use crate::pci::Bdf;
-use crate::pci::config::{Bar, BarKind, ConfigAccess, Registers};
 use crate::pci::spec::{Command, header};
 
+/// Index of the ROM, behind the six BARs.
+pub const ROM: u8 = 6;
+/// Bit of the ROM's register: it answers.
+pub(in crate::pci) const ROM_ENABLE: u32 = 1;
 /// Address bits of the ROM's register (PCI Express 7.5.1.2.4).
 const ADDRESS: u32 = !0x7ff;
 
