@@ -23,7 +23,7 @@ pub fn find_rom<C: ConfigAccess + ?Sized>(config: &C, bdf: Bdf) -> Option<Bar> {
     registers.set_command(command - (Command::IO | Command::MEMORY));
     registers.set_u32(header::ROM_ENDPOINT, ADDRESS);
     let sticks = registers.u32(header::ROM_ENDPOINT) & ADDRESS;
-    registers.set_u32(header::ROM_ENDPOINT, value & !ROM_ENABLE);
+    registers.set_u32(header::ROM_ENDPOINT, value);
     registers.set_command(command);
     let size = u64::from((!sticks).wrapping_add(1));
     let address = u64::from(value & ADDRESS);
