@@ -2,6 +2,7 @@
 //!
 //! `cargo test --test machine` runs them, `cargo test --test machine demo` those with `demo` in their name.
 
+mod amdvi;
 mod demo;
 mod faulty;
 mod host;
@@ -11,6 +12,7 @@ mod platform;
 mod refusal;
 mod reset;
 mod restart;
+mod several;
 mod tool;
 mod vtd;
 
@@ -23,10 +25,12 @@ fn main() -> ExitCode {
     trials.extend(host::trials());
     trials.extend(tool::trials());
     trials.extend(demo::trials());
+    trials.extend(amdvi::trials());
     trials.extend(faulty::trials());
     trials.extend(refusal::trials());
     trials.extend(reset::trials());
     trials.extend(restart::trials());
+    trials.extend(several::trials());
     trials.extend(platform::trials());
     trials.extend(vtd::trials());
     trials.extend(on_fault::trials());
