@@ -158,6 +158,7 @@ fn bench_linux(target: &Target) -> anyhow::Result<bool> {
 
 fn with_plan(target: Target, mode: Mode) -> anyhow::Result<bool> {
     let source = match target.config.as_deref() {
+        None if matches!(target.iommu, Some(Iommu::Amdvi)) => Source::demo_amdvi(),
         None => Source::demo(),
         Some(_) if names_linux(&target) => Source::linux(),
         Some(path) => Source::read(path)?,

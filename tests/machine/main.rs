@@ -2,6 +2,7 @@
 //!
 //! `cargo test --test machine` runs them, `cargo test --test machine demo` those with `demo` in their name.
 
+mod amdvi;
 mod demo;
 mod faulty;
 mod host;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     trials.extend(host::trials());
     trials.extend(tool::trials());
     trials.extend(demo::trials());
+    trials.extend(amdvi::trials());
     trials.extend(faulty::trials());
     trials.extend(refusal::trials());
     trials.extend(reset::trials());

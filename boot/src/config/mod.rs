@@ -26,6 +26,9 @@ use crate::linux::Flavour;
 /// The built-in demo.
 pub const DEMO: &str = include_str!("../../demo.toml");
 
+/// The built-in demo on a machine that QEMU's amd-iommu serves: all devices that guests have are on the root bus.
+pub const DEMO_AMDVI: &str = include_str!("../../demo-amdvi.toml");
+
 /// The built-in configuration with a Linux guest.
 pub const LINUX: &str = include_str!("../../linux.toml");
 
@@ -74,6 +77,16 @@ impl Source {
         Self {
             name: "demo.toml (built in)".into(),
             text: DEMO.into(),
+            folder: PathBuf::from("."),
+        }
+    }
+
+    /// The demo of [`DEMO_AMDVI`].
+    #[must_use]
+    pub fn demo_amdvi() -> Self {
+        Self {
+            name: "demo-amdvi.toml (built in)".into(),
+            text: DEMO_AMDVI.into(),
             folder: PathBuf::from("."),
         }
     }

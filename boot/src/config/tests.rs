@@ -57,6 +57,16 @@ fn the_demo_and_the_good_one_load() {
     assert!(demo.allow_unsafe_interrupts);
     assert_eq!(demo.deadline_ms, 60_000);
     assert_eq!(demo.machine.disks[0].written_by.as_deref(), Some("storage"));
+    let amdvi = Plan::load(Source::demo_amdvi()).expect("the demo for AMD-Vi holds");
+    assert!(!amdvi.allow_unsafe_interrupts && amdvi.machine.iommu == Iommu::Amdvi);
+    let on_root = |device: &&vfio_core::pci::Bdf| device.bus() == 0;
+    assert!(
+        amdvi
+            .guests
+            .iter()
+            .flat_map(|guest| &guest.devices)
+            .all(|device| on_root(&device))
+    );
     let good = Plan::load(source(GOOD)).expect("it holds");
     assert_eq!(
         good.machine.devices, demo.machine.devices,

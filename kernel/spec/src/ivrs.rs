@@ -1,5 +1,6 @@
 //! I/O virtualization reporting structure (AMD I/O Virtualization Technology (IOMMU) Specification 48882, revision
-//! 3.07, section 5.2): which AMD-Vi unit has which device, and under which id.
+//! 3.07, section 5.2): which AMD-Vi unit has which device, and under which id. The subsections of 5.2 differ between revisions, so
+//! structures are cited by the manual's names for them.
 
 use bitflags::bitflags;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -8,11 +9,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// Signature of the table.
 pub const SIGNATURE: [u8; 4] = *b"IVRS";
 
-/// What follows the table's header (section 5.2.1).
+/// What follows the table's header (IVinfo).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Fixed {
-    /// IVinfo: bits 14:8 are the bits of a physical address, 21:15 those of a virtual one.
+    /// Bits 14:8 are the bits of a physical address, 21:15 those of a virtual one.
     pub info: U32,
     /// Zero.
     pub reserved: U64,
@@ -32,7 +33,7 @@ pub struct BlockHeader {
     pub device: U16,
 }
 
-/// Types of block (sections 5.2.2 and 5.2.3).
+/// Types of block (IVHD and IVMD block types).
 pub mod block_type {
     /// IVHD of 24 bytes.
     pub const IVHD_10: u8 = 0x10;
@@ -99,7 +100,7 @@ bitflags! {
     }
 }
 
-/// A device entry of 4 bytes: types 0 to 63 (section 5.2.2.6).
+/// A device entry of 4 bytes: types 0 to 63 (IVHD device entry, 4 bytes).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Entry4 {
@@ -111,7 +112,7 @@ pub struct Entry4 {
     pub settings: u8,
 }
 
-/// A device entry of 8 bytes: types 64 to 127 (section 5.2.2.7).
+/// A device entry of 8 bytes: types 64 to 127 (IVHD device entry, 8 bytes).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Entry8 {
@@ -125,7 +126,7 @@ pub struct Entry8 {
     pub variety: u8,
 }
 
-/// The fixed part of an ACPI entry: type 240 (section 5.2.2.8). A unique id follows.
+/// The fixed part of an ACPI entry: type 240 (IVHD device entry F0h). A unique id follows.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct EntryAcpi {
@@ -204,7 +205,7 @@ bitflags! {
     }
 }
 
-/// I/O virtualization memory definition (section 5.2.3).
+/// I/O virtualization memory definition (IVMD, 32 bytes).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Ivmd {

@@ -7,6 +7,7 @@
 #![no_std]
 
 pub mod acpi;
+pub mod amdvi;
 pub mod amdvi_table;
 pub mod dmar;
 pub mod ioapic;

@@ -314,7 +314,8 @@ fn where_hardware_answers_an_absent_port_reads_as_ones() {
     let mut world = lenient(&[0xec]);
     world.vcpu.next_rip = Some(RIP + 1);
     for (port, width, value) in [
-        (0x71, Width::Byte, 0xff),
+        (0x61, Width::Byte, 0xff),
+        (0x71, Width::Byte, 0),
         (0xcf8, Width::Dword, 0xffff_ffff),
         (0x43, Width::Byte, 0),
         (0x3f8, Width::Word, 0xffff),

@@ -4,6 +4,7 @@
 //! all. What they have in common is here: the faults that they report, and the [`Storm`] that keeps a device from drowning
 //! the console in them.
 
+pub mod amdvi;
 mod fault;
 mod registry;
 #[cfg(target_os = "none")]

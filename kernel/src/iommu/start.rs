@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "lets a driver loose on the hardware of a unit")]
 
 use super::virtio::{InitError, PciChannel, PciChannelError, VirtioIommu, VirtioUnit};
-use super::{AnyUnit, vtd};
+use super::{AnyUnit, amdvi, vtd};
 use crate::acpi::{IommuLocation, Viot};
 use crate::cpu::clock::Tsc;
 use crate::discovery::Machine;
@@ -28,12 +28,12 @@ pub enum StartError {
     /// It does not come up.
     #[error(transparent)]
     Virtio(#[from] InitError),
+    /// An AMD-Vi unit does not come up.
+    #[error(transparent)]
+    Amdvi(#[from] amdvi::InitError),
     /// A VT-d unit.
     #[error(transparent)]
     Vtd(#[from] vtd::StartError),
-    /// The machine has units of a kind that there is no driver for.
-    #[error("ACPI has {0}, for whose units Cohort has no driver yet; boot the machine without them")]
-    NoDriver(&'static str),
 }
 
 /// All units of the machine, each of which denies everything when this returns.
@@ -45,13 +45,12 @@ pub fn units(machine: &Machine, topology: &Topology) -> Result<Vec<AnyUnit>, Sta
     if let Some(dmar) = &machine.acpi.dmar {
         vtd::units(dmar, &machine.functions, &mut units)?;
     }
-    if machine.acpi.ivrs.is_some() {
-        return Err(StartError::NoDriver("IVRS (AMD-Vi)"));
+    if let Some(ivrs) = &machine.acpi.ivrs {
+        amdvi::units(machine, ivrs, topology, &mut units)?;
     }
     if let Some(viot) = &machine.acpi.viot {
         virtio(machine, viot, &mut units)?;
     }
-    let _ = topology;
     if units.is_empty() {
         return Err(StartError::NoIommu);
     }

@@ -21,6 +21,20 @@ pub enum NotAssignable {
          if the firmware's setup has a switch for that use (USB legacy, remote management), turn it off"
     )]
     ReservedMemory,
+    /// IVRS has messages of it pass to processors that are no interrupts of a driver: INIT, NMI, and the like.
+    #[error("firmware has its messages to the system (INIT, NMI and the like) pass to the processors")]
+    SystemMessages,
+    /// IVRS has it speak as another device, for a reason that is not in the topology of PCI.
+    #[error(
+        "firmware says that the IOMMU sees it as another device, and PCI's topology does not explain why"
+    )]
+    UnexplainedAlias,
+    /// QEMU's amd-iommu looks it up under another device's requester id.
+    #[error(
+        "an emulated AMD-Vi unit (QEMU's amd-iommu) takes a device behind a bridge for the one of bus 0 with its device number; \
+         put it on the root bus, or use another IOMMU"
+    )]
+    EmulatedAlias,
     /// It is on the list of devices that get out ([`Quirk::DENIED`](crate::pci::quirk::Quirk::DENIED)).
     #[error("devices of its kind are known to get past what should hold them")]
     Denied,

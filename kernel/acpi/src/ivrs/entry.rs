@@ -94,7 +94,7 @@ impl IvhdEntry {
     }
 }
 
-/// Bytes of an entry whose length its type tells (section 5.2.2.5).
+/// Bytes of an entry whose length its type tells (48882, section 5.2, IVHD device entries).
 const fn fixed_length(kind: u8) -> usize {
     4 << (kind >> 6)
 }
