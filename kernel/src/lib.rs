@@ -22,6 +22,7 @@ pub mod memory;
 pub mod partition;
 pub mod pci;
 pub mod report;
+mod sync;
 pub mod virt;
 
 #[cfg(target_os = "none")]

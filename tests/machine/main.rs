@@ -12,6 +12,7 @@ mod platform;
 mod refusal;
 mod reset;
 mod restart;
+mod several;
 mod tool;
 mod vtd;
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     trials.extend(refusal::trials());
     trials.extend(reset::trials());
     trials.extend(restart::trials());
+    trials.extend(several::trials());
     trials.extend(platform::trials());
     trials.extend(vtd::trials());
     trials.extend(on_fault::trials());

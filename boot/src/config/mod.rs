@@ -33,7 +33,7 @@ pub const DEMO_AMDVI: &str = include_str!("../../demo-amdvi.toml");
 pub const LINUX: &str = include_str!("../../linux.toml");
 
 /// The guests that `image = "NAME"` builds and takes from `tests/guests`.
-pub const BUILT_IN_IMAGES: [&str; 3] = ["storage", "rogue", "faulty"];
+pub const BUILT_IN_IMAGES: [&str; 4] = ["storage", "rogue", "several", "faulty"];
 
 /// Host physical memory below this address belongs to the hypervisor, in bytes.
 ///

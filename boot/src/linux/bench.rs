@@ -36,8 +36,9 @@ struct Measured {
 struct Reads {
     bytes: u64,
     count: u64,
-    /// The median.
+    /// The median, and the least.
     ticks: u64,
+    least: u64,
     /// What the hypervisor counted of all of them.
     counts: Vec<(String, u64)>,
 }
@@ -57,6 +58,7 @@ impl Measured {
                 "bytes" => reads.bytes = value,
                 "reads" => reads.count = value,
                 "ticks" => reads.ticks = value,
+                "least" => reads.least = value,
                 name => reads.counts.push((name.into(), value)),
             }
         }
@@ -166,6 +168,7 @@ fn table(guest: &Measured, native: &Measured) -> anyhow::Result<String> {
         let same = native.reads.iter().find(|other| other.bytes == reads.bytes);
         let name = format!("read of {} KiB", reads.bytes >> 10);
         line(&name, same.map_or(0, |same| same.ticks), reads.ticks)?;
+        line("  the least", same.map_or(0, |same| same.least), reads.least)?;
     }
     for reads in &guest.reads {
         write!(out, "for each read of {} KiB:", reads.bytes >> 10)?;
@@ -186,12 +189,12 @@ mod tests {
         let (mut guest, mut native) = (Measured::default(), Measured::default());
         for line in [
             "[linux] init=3000 started=1000",
-            "[linux] ok measure:sectors: bytes=4096 reads=64 ticks=110 hlt=32 interrupt=64",
+            "[linux] ok measure:sectors: bytes=4096 reads=64 ticks=110 least=90 hlt=32 interrupt=64",
             "[linux] 7.1: a=b c",
         ] {
             guest.line(line);
         }
-        native.line("bytes=4096 reads=64 ticks=100");
+        native.line("bytes=4096 reads=64 ticks=100 least=80");
         assert!(table(&guest, &native).is_err(), "no boot was measured");
         native.line("init=1500");
         native.entered = 500;

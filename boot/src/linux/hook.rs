@@ -50,19 +50,22 @@ pub(super) fn hooked(image: &[u8]) -> anyhow::Result<Vec<u8>> {
         bail!("the bzImage is entered in a way of its own");
     }
     let end = start + units as usize * UNIT;
-    if image.len() > end || image.len() + UNIT <= end {
-        bail!("the bzImage is not as long as it says");
+    if image.len() + UNIT <= end {
+        bail!("the bzImage is cut off");
     }
     let (mut out, code) = (image.to_vec(), code());
-    out.resize(end, 0);
+    // A signature may be behind what is loaded.
+    out.resize(image.len().max(end).next_multiple_of(UNIT), 0);
+    let at = (out.len() - start) as u32;
     out.extend(&code);
+    let loaded = (out.len() - start) / UNIT;
     let mut put = |at: usize, value: u32| {
         if let Some(bytes) = out.get_mut(at..at + 4) {
             bytes.copy_from_slice(&value.to_le_bytes());
         }
     };
-    put(boot::SYSSIZE, units + (code.len() / UNIT) as u32);
-    put(boot::CODE32_START, LOADED_AT + units * UNIT as u32);
+    put(boot::SYSSIZE, loaded as u32);
+    put(boot::CODE32_START, LOADED_AT + at);
     Ok(out)
 }
 
@@ -79,20 +82,19 @@ mod tests {
 
     #[test]
     fn the_code_is_behind_the_kernel_and_entered_first() {
-        for payload in [160, 150] {
+        for (payload, behind) in [(160, 160), (150, 160), (161, 176), (1000, 1008)] {
             let out = hooked(&image(payload)).expect("it is one");
             let word = |at: usize| u32::from_le_bytes(out[at..at + 4].try_into().expect("four"));
-            let at = 5 * SECTOR + 160;
-            assert_eq!(word(boot::CODE32_START), LOADED_AT + 160);
-            assert_eq!(out.len(), at + (word(boot::SYSSIZE) as usize - 10) * 16);
+            let at = 5 * SECTOR + behind as usize;
+            assert_eq!(word(boot::CODE32_START), LOADED_AT + behind);
+            assert_eq!(out.len(), 5 * SECTOR + word(boot::SYSSIZE) as usize * 16);
             assert!(out[at..].starts_with(&[0x0f, 0x31]));
         }
     }
 
     #[test]
     fn what_is_not_as_expected_is_refused() {
-        assert!(hooked(&image(161)).is_err() && hooked(&image(144)).is_err());
-        assert!(hooked(&[0; 100]).is_err());
+        assert!(hooked(&image(144)).is_err() && hooked(&[0; 100]).is_err());
         let mut other = image(160);
         other[boot::CODE32_START] = 1;
         assert!(hooked(&other).is_err());

@@ -58,12 +58,25 @@ pub mod register {
     pub const TIMER_CURRENT: u16 = 0x390;
     /// Timer: divide configuration.
     pub const TIMER_DIVIDE: u16 = 0x3e0;
+    /// Interrupt to itself; write only, x2APIC mode alone (Intel SDM volume 3, section 12.12.11).
+    pub const SELF_IPI: u16 = 0x3f0;
 }
 
+/// First model-specific register of x2APIC mode: register `offset` is at this plus `offset / 16` (Intel SDM volume 3,
+/// section 12.12.1.2).
+pub const X2APIC_MSR: u32 = 0x800;
+/// Model-specific registers that are reserved for x2APIC mode.
+pub const X2APIC_MSRS: u32 = 0x100;
 /// What VERSION reads: version 0x10, highest local vector entry 5.
 pub const VERSION_VALUE: u32 = 5 << 16 | 0x10;
 /// The mask bit of any local vector entry.
 pub const LVT_MASKED: u32 = 1 << 16;
+/// Destination that every APIC in x2APIC mode takes for its own.
+pub const X2APIC_BROADCAST: u32 = u32::MAX;
+/// Destination that every APIC in xAPIC mode takes for its own, and messages of devices address all with.
+pub const XAPIC_BROADCAST: u8 = u8::MAX;
+/// DFR: the bits that are zero in the cluster model and ones in the flat one.
+pub const DFR_MODEL: u32 = 0xf << 28;
 /// Spurious vector register: the APIC is enabled by software.
 pub const SPURIOUS_ENABLE: u32 = 1 << 8;
 /// Bits 12 and 31:24 aside, what a message address holds: 0xfee in bits 31:20.

@@ -10,6 +10,7 @@ pub mod acpi;
 pub mod amdvi;
 pub mod amdvi_table;
 pub mod dmar;
+pub mod ioapic;
 pub mod ivrs;
 pub mod lapic;
 pub mod linux_boot;

@@ -53,6 +53,8 @@ pub const DE_CFG: u32 = 0xc001_1029;
 
 /// APIC_BASE: this is the bootstrap processor.
 pub const APIC_BASE_BSP: u64 = 1 << 8;
+/// APIC_BASE: x2APIC mode, where the APIC is enabled (Intel SDM volume 3, section 12.12.1).
+pub const APIC_BASE_X2APIC: u64 = 1 << 10;
 /// APIC_BASE: the APIC is enabled.
 pub const APIC_BASE_ENABLE: u64 = 1 << 11;
 /// VM_CR: SVM is disabled.

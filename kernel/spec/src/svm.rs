@@ -34,6 +34,8 @@ bitflags! {
         const CPUID = 1 << 18;
         /// RSM.
         const RSM = 1 << 19;
+        /// IRET.
+        const IRET = 1 << 20;
         /// INVD.
         const INVD = 1 << 22;
         /// HLT.
@@ -108,6 +110,8 @@ pub mod event {
     pub const TYPE_MASK: u64 = 7 << 8;
     /// External or virtual interrupt.
     pub const TYPE_INTERRUPT: u64 = 0;
+    /// Non-maskable interrupt.
+    pub const TYPE_NMI: u64 = 2 << 8;
     /// Exception.
     pub const TYPE_EXCEPTION: u64 = 3 << 8;
     /// An error code is in bits 63:32.
@@ -164,6 +168,8 @@ pub mod exit_code {
     pub const CPUID: u64 = 0x72;
     /// RSM.
     pub const RSM: u64 = 0x73;
+    /// IRET, before it is executed.
+    pub const IRET: u64 = 0x74;
     /// INVD.
     pub const INVD: u64 = 0x76;
     /// HLT.
@@ -218,6 +224,10 @@ pub mod attributes {
     pub const CODE32: u16 = 0xc9b;
     /// Present 32-bit data, writable, accessed, 4 KiB granular.
     pub const DATA32: u16 = 0xc93;
+    /// Present 16-bit code, readable, accessed: real mode's.
+    pub const CODE16: u16 = 0x09b;
+    /// Present 16-bit data, writable, accessed.
+    pub const DATA16: u16 = 0x093;
     /// Present busy 32-bit TSS.
     pub const TSS32: u16 = 0x08b;
     /// Present LDT.

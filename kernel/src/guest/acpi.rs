@@ -4,21 +4,22 @@
 //! sleep control register. All of it is fixed but for the number of CPUs.
 
 use super::layout::{BAR_WINDOW, BAR_WINDOW_END, ECAM, ECAM_SIZE, HIGH_BAR_WINDOW, HIGH_BAR_WINDOW_END};
+use super::lines::{CONSOLE_LINE, intx_line};
 use super::policy::port::{CONSOLE, PANIC, RESET, RESET_VALUE, SLEEP_CONTROL, SLEEP_SOFT_OFF, SLEEP_STATUS};
-use acpi_tables::Aml;
 use acpi_tables::aml::{
-    AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Memory32Fixed, Name, Package,
+    AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Memory32Fixed, Name, Package,
     ResourceTemplate, ZERO,
 };
 use acpi_tables::fadt::{FADT, FADTBuilder, Flags};
 use acpi_tables::gas::{self, AccessSize, GAS};
-use acpi_tables::madt::{EnabledStatus, LocalInterruptController, MADT, ProcessorLocalApic};
+use acpi_tables::madt::{EnabledStatus, IoApic, LocalInterruptController, MADT, ProcessorLocalApic};
 use acpi_tables::mcfg::MCFG;
 use acpi_tables::rsdp::Rsdp;
 use acpi_tables::sdt::Sdt;
 use acpi_tables::xsdt::XSDT;
+use acpi_tables::{Aml, AmlSink};
 use alloc::vec::Vec;
-use spec::lapic;
+use spec::{ioapic, lapic};
 use zerocopy::IntoBytes;
 
 const ALIGN: usize = 64;
@@ -88,6 +89,7 @@ fn madt(cpus: u8) -> MADT {
     for cpu in 0..cpus {
         madt.add_structure(ProcessorLocalApic::new(cpu, cpu, EnabledStatus::Enabled));
     }
+    madt.add_structure(IoApic::new(0, ioapic::BASE as u32, 0));
     madt
 }
 
@@ -100,7 +102,8 @@ fn dsdt() -> Sdt {
     let space = Memory32Fixed::new(true, ECAM as u32, ECAM_SIZE as u32);
     device(&mut contents, "_SB_.ECAM", "PNP0C02", &[&space]);
     let ports = IO::new(CONSOLE, CONSOLE, 1, 8);
-    device(&mut contents, "_SB_.COM1", "PNP0501", &[&ports]);
+    let line = Interrupt::new(true, true, false, false, CONSOLE_LINE.0.into());
+    device(&mut contents, "_SB_.COM1", "PNP0501", &[&ports, &line]);
     panic_device(&mut contents);
     let off = Package::new(Vec::from([&SLEEP_SOFT_OFF as &dyn Aml, &ZERO, &ZERO, &ZERO]));
     Name::new("_S5_".into(), &off).to_aml_bytes(&mut contents);
@@ -140,16 +143,84 @@ fn host_bridge(contents: &mut Vec<u8>) {
     let low = AddressSpace::new_memory(kind(), true, first, last, None);
     let high = AddressSpace::new_memory(kind(), true, HIGH_BAR_WINDOW, HIGH_BAR_WINDOW_END - 1, None);
     let windows = ResourceTemplate::new(Vec::from([&bus as &dyn Aml, &low, &high]));
-    let children: [&dyn Aml; 6] = [
+    let children: [&dyn Aml; 7] = [
         &Name::new("_HID".into(), &EISAName::new("PNP0A08")),
         &Name::new("_CID".into(), &EISAName::new("PNP0A03")),
         &Name::new("_SEG".into(), &ZERO),
         &Name::new("_BBN".into(), &ZERO),
         &Name::new("_UID".into(), &ZERO),
         &Name::new("_CRS".into(), &windows),
+        &Encoded(&ROUTES),
     ];
     Device::new("_SB_.PCI0".into(), Vec::from(children)).to_aml_bytes(contents);
 }
+
+/// AML that was encoded before.
+struct Encoded(&'static [u8]);
+
+impl Aml for Encoded {
+    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
+        sink.vec(self.0);
+    }
+}
+
+/// Slots of bus 0 that devices are in: 1 to 31.
+const SLOTS: usize = 31;
+/// Bytes of a route: PackageOp, its length, 4 elements; DWord of the slot; byte of the pin; no link device; byte of the line.
+const ROUTE: usize = 13;
+/// Bytes before the first: NameOp, name, PackageOp, its length in two bytes, number of elements.
+const ROUTES_HEAD: usize = 9;
+
+/// `Name (_PRT, Package () { Package () { slot << 16 | 0xffff, pin, 0, line }, ... })` of every slot and pin (ACPI 6.4, sections 6.2.13
+/// and 20.2). Encoded when the hypervisor is built, since a guest's start would notice 124 packages.
+const ROUTES: [u8; ROUTES_HEAD + 4 * SLOTS * ROUTE] = {
+    let mut bytes = [0; ROUTES_HEAD + 4 * SLOTS * ROUTE];
+    // What a package says of its length includes the length, and not the operator before.
+    let length = bytes.len() - 6;
+    let head = [
+        0x08,
+        b'_',
+        b'P',
+        b'R',
+        b'T',
+        0x12,
+        0x40 | (length & 0xf) as u8,
+        (length >> 4) as u8,
+        (4 * SLOTS) as u8,
+    ];
+    let mut at = 0;
+    while at < ROUTES_HEAD {
+        bytes[at] = head[at];
+        at += 1;
+    }
+    let mut route = 0;
+    while route < 4 * SLOTS {
+        let (slot, pin) = ((route / 4 + 1) as u8, (route % 4) as u8);
+        let line = intx_line(slot, pin).0;
+        let one = [
+            0x12,
+            ROUTE as u8 - 1,
+            4,
+            0x0c,
+            0xff,
+            0xff,
+            slot,
+            0,
+            0x0a,
+            pin,
+            0,
+            0x0a,
+            line,
+        ];
+        let mut byte = 0;
+        while byte < ROUTE {
+            bytes[at] = one[byte];
+            (at, byte) = (at + 1, byte + 1);
+        }
+        route += 1;
+    }
+    bytes
+};
 
 #[cfg(test)]
 #[path = "acpi_tests.rs"]

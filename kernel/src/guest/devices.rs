@@ -79,6 +79,12 @@ impl AssignedFunctions {
         self.bus.release(backend);
     }
 
+    /// Whether any of them answers at `gpa`.
+    #[must_use]
+    pub fn has(&self, gpa: GuestPhys) -> bool {
+        self.find(gpa).is_some()
+    }
+
     /// The functions with the machine behind them.
     pub const fn with<'a, B: DeviceBackend>(&'a mut self, backend: &'a mut B) -> Bound<'a, B> {
         Bound {
@@ -105,7 +111,7 @@ pub struct Bound<'a, B> {
 
 impl<B: DeviceBackend> Devices for Bound<'_, B> {
     fn has(&self, gpa: GuestPhys) -> bool {
-        self.functions.find(gpa).is_some()
+        self.functions.has(gpa)
     }
 
     fn read(&mut self, gpa: GuestPhys, bytes: u8) -> Option<u64> {

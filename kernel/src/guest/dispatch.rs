@@ -1,25 +1,29 @@
 //! What is done about an exit: one look-up in the tables, one answer.
 //!
-//! A [`Platform`] is all that a guest of one vCPU meets beside its devices: local APIC, console, exit port, CPUID,
-//! MSRs. It works on [`VcpuState`] and never learns of the vendor; devices are behind [`Devices`].
+//! A [`Platform`] is what one vCPU meets beside the guest's devices: its local APIC, CPUID, MSRs, and the [`Board`] that it shares
+//! with the others. It works on [`VcpuState`] and never learns of the vendor; devices are behind [`Devices`].
 
-use super::apic::LocalApic;
-use super::console::Console;
-use super::policy::cpuid::{self, Registers, Topology};
+use super::apic::{BaseError, Effect, LocalApic, Mode};
+use super::board::Board;
+use super::policy::cpuid::{self, Processor, Registers};
 use super::policy::port::{PANICKED, SLEEP_ENABLE, SLEEP_SOFT_OFF};
 use super::policy::{MsrAccess, PortAction, absent, msr, port};
 use super::{GuestEnd, GuestFault, GuestMemory, mmio, paging};
 use crate::addr::GuestPhys;
 use crate::pci::Width;
-use crate::virt::{Exception, Exit, ExitKind, Gpr, IoDirection, IoExit, NestedFault, VcpuState};
+use crate::virt::{
+    Exception, Exit, ExitKind, Gpr, IoDirection, IoExit, NestedFault, RealEntry, VcpuState, rflags,
+};
+use alloc::sync::Arc;
 use cohort_abi::bundle::Denied;
 use cohort_abi::end::ResetBy;
 use cohort_abi::statistics;
+use spec::{ioapic, lapic};
 
-/// Guest physical address and length of the local APIC's registers.
-const APIC: core::ops::Range<u64> = 0xfee0_0000..0xfee0_1000;
-/// APIC_BASE: enabled, boot processor, at its reset address (AMD64 manual, volume 2, section 16.3.1).
-const APIC_BASE: u64 = 0xfee0_0900;
+/// Guest physical addresses of the local APIC's registers.
+const APIC: core::ops::Range<u64> = lapic::BASE..lapic::BASE + lapic::SIZE;
+/// Those of the I/O APIC's.
+const IOAPIC: core::ops::Range<u64> = ioapic::BASE..ioapic::BASE + ioapic::SIZE;
 /// In the reset register: do it.
 const RESET_NOW: u8 = 1 << 2;
 /// To the keyboard controller: pulse the reset line, which is bit 0 of its output port.
@@ -38,57 +42,93 @@ pub trait Devices {
 /// What the processor is to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Enter the guest again.
+    /// Go on with [`Platform::before_entry`].
     Resume,
-    /// Wait for an interrupt, at most until [`Platform::next_deadline`], then enter the guest again.
+    /// The same; the vCPU has halted.
     Halt,
-    /// The guest's life is over.
+    /// The guest's life is over, on all its vCPUs.
     Stop(GuestEnd),
 }
 
-/// A guest's processor platform.
+/// Whether a vCPU can be entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// It can.
+    Run,
+    /// It waits for an interrupt or a message, at most until [`Platform::next_deadline`].
+    Wait,
+    /// It waits, and so do all others, and nothing can wake any of them.
+    Never(GuestFault),
+}
+
+/// What a vCPU does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Activity {
+    Running,
+    /// HLT.
+    Halted,
+    /// HLT with interrupts off: only NMI and INIT wake it.
+    Stopped,
+    /// INIT came, or it was never started.
+    WaitsForStartUp,
+}
+
+impl Activity {
+    const fn asleep(self) -> bool {
+        matches!(self, Self::Stopped | Self::WaitsForStartUp)
+    }
+}
+
+/// The processor platform of one vCPU.
 #[derive(Debug)]
 pub struct Platform {
-    memory: GuestMemory,
+    board: Arc<Board>,
     apic: LocalApic,
-    console: Console,
+    activity: Activity,
+    /// A non-maskable interrupt waits.
+    nmi: bool,
     counts: [u64; ExitKind::ALL.len()],
     interrupts: u64,
     /// The time-stamp counter before the first entry.
     started: Option<u64>,
-    denied: Denied,
 }
 
 impl Platform {
-    /// The platform of a guest with this memory and one vCPU.
+    /// The platform of vCPU `id` of the guest on `board`. vCPU 0 runs, the others wait for a start-up message.
     #[must_use]
-    pub fn new(memory: GuestMemory) -> Self {
-        let counts = [0; ExitKind::ALL.len()];
+    pub fn new(board: Arc<Board>, id: u8) -> Self {
+        let activity = if id == 0 {
+            Activity::Running
+        } else {
+            Activity::WaitsForStartUp
+        };
+        if activity.asleep() {
+            board.bus.sleep(id);
+        }
         Self {
-            memory,
-            apic: LocalApic::new(0, 1),
-            console: Console::default(),
-            counts,
+            board,
+            apic: LocalApic::new(id),
+            activity,
+            nmi: false,
+            counts: [0; ExitKind::ALL.len()],
             interrupts: 0,
             started: None,
-            denied: Denied::Stop,
         }
     }
 
-    /// What no table allows is answered as `denied` says; without this, it ends the guest.
+    /// What it shares with the other vCPUs.
     #[must_use]
-    pub fn answering(mut self, denied: Denied) -> Self {
-        self.denied = denied;
-        self
+    pub const fn board(&self) -> &Arc<Board> {
+        &self.board
     }
 
     /// The guest's memory.
     #[must_use]
-    pub const fn memory(&self) -> &GuestMemory {
-        &self.memory
+    pub fn memory(&self) -> &GuestMemory {
+        &self.board.memory
     }
 
-    /// How often the guest left, by reason; only reasons that occurred.
+    /// How often the vCPU left, by reason; only reasons that occurred.
     pub fn exits(&self) -> impl Iterator<Item = (ExitKind, u64)> + '_ {
         ExitKind::ALL
             .into_iter()
@@ -96,35 +136,59 @@ impl Platform {
             .filter(|(_, count)| *count != 0)
     }
 
-    /// Interrupts of devices that its local APIC took.
+    /// Interrupts of devices that came to its CPU.
     #[must_use]
     pub const fn interrupts(&self) -> u64 {
         self.interrupts
     }
 
-    /// An interrupt of a device, by the vector that the guest gave it.
-    pub fn interrupt(&mut self, vector: u8) {
-        self.interrupts += u64::from(self.apic.accept(vector));
+    /// An interrupt of a device that came to this vCPU's CPU: for the vCPU `apic`, by the vector that the guest gave it.
+    pub fn interrupt(&mut self, apic: u8, vector: u8) {
+        if apic == self.apic.id() {
+            self.interrupts += u64::from(self.apic.accept(vector, false));
+        } else {
+            self.board.bus.interrupt(apic, vector);
+            self.interrupts += 1;
+        }
     }
 
-    /// When the guest's timer fires next, in ticks of the time-stamp counter.
+    /// When the vCPU must be entered or looked after next, in ticks of the time-stamp counter.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        self.apic.next_deadline()
+        let counts = matches!(self.activity, Activity::Running | Activity::Halted);
+        self.apic.next_deadline().filter(|_| counts)
     }
 
-    /// Whether an interrupt waits that would end a HLT.
+    /// A non-maskable interrupt waits for the vCPU to be able to take it, which shows only when it leaves the guest.
     #[must_use]
-    pub fn wakes(&mut self, now: u64) -> bool {
-        self.apic.advance(now);
-        self.apic.next_interrupt().is_some()
+    pub const fn awaits_nmi(&self) -> bool {
+        self.nmi
     }
 
-    /// Before each entry: lets the timer fire, and injects the interrupt that is next, or asks for the moment when
-    /// it can be.
-    pub fn before_entry(&mut self, vcpu: &mut impl VcpuState, now: u64) {
-        self.started.get_or_insert(now);
+    /// Takes what others left for the vCPU, lets the timer fire, and says whether the guest can be entered. If so, the interrupt that
+    /// is next is injected, or the moment asked for when it can be.
+    pub fn before_entry(&mut self, vcpu: &mut impl VcpuState, now: u64) -> Entry {
+        if self.board.bus.has_left(self.apic.id()) {
+            self.collect(vcpu);
+        }
         self.apic.advance(now);
+        match self.activity {
+            Activity::Running => {}
+            Activity::Halted if self.nmi || self.interrupt_wakes(vcpu) => self.activity = Activity::Running,
+            Activity::Halted => return Entry::Wait,
+            Activity::Stopped if self.nmi => self.activity = Activity::Running,
+            Activity::Stopped | Activity::WaitsForStartUp => {
+                return if self.board.bus.sleep(self.apic.id()) {
+                    Entry::Never(self.board.all_asleep())
+                } else {
+                    Entry::Wait
+                };
+            }
+        }
+        self.started.get_or_insert(now);
+        if self.nmi && vcpu.inject_nmi() {
+            self.nmi = false;
+        }
         if let Some(vector) = self.apic.next_interrupt() {
             if vcpu.inject_interrupt(vector) {
                 self.apic.acknowledge(vector);
@@ -132,11 +196,54 @@ impl Platform {
                 vcpu.request_interrupt_window();
             }
         }
+        Entry::Run
     }
 
-    /// Ends the guest's unfinished line of output.
-    pub fn flush(&mut self, emit: impl FnOnce(&str)) {
-        self.console.flush(emit);
+    /// Whether an interrupt ends a HLT: one waits, or was injected and has not been delivered.
+    fn interrupt_wakes(&self, vcpu: &impl VcpuState) -> bool {
+        self.apic.next_interrupt().is_some() || !vcpu.interruptible()
+    }
+
+    /// Takes what others left.
+    fn collect(&mut self, vcpu: &mut impl VcpuState) {
+        if self.activity.asleep() {
+            self.board.bus.wake(self.apic.id());
+        }
+        let events = self.board.bus.collect(&mut self.apic);
+        if events.init {
+            self.apic.init();
+            self.nmi = false;
+            self.apply(Effect::Readdressed);
+            // The bootstrap processor has no start-up to wait for. Nothing is at its reset vector, as its guest will find.
+            self.activity = if self.apic.id() == 0 {
+                Activity::Running
+            } else {
+                Activity::WaitsForStartUp
+            };
+            vcpu.restart(RealEntry::RESET);
+        }
+        if let Some(page) = events.start_up
+            && self.activity == Activity::WaitsForStartUp
+        {
+            vcpu.restart(RealEntry::start_up(page));
+            self.activity = Activity::Running;
+        }
+        if events.nmi && self.activity != Activity::WaitsForStartUp {
+            self.nmi = true;
+        }
+    }
+
+    /// Carries out what a write to the local APIC asks for.
+    fn apply(&self, effect: Effect) {
+        let id = self.apic.id();
+        match effect {
+            Effect::None => {}
+            Effect::Send(message) => {
+                self.board.bus.send(Some(id), message, false);
+            }
+            Effect::EndOfLevel(vector) => self.board.end_of_level(vector),
+            Effect::Readdressed => self.board.bus.publish(id, self.apic.address()),
+        }
     }
 
     /// Counts an exit that was answered elsewhere.
@@ -191,7 +298,7 @@ impl Platform {
 
     /// Whether what no table allows is answered as a PC without it would answer.
     fn lenient(&self) -> bool {
-        self.denied == Denied::Hardware
+        self.board.denied == Denied::Hardware
     }
 
     /// Goes on behind the instruction that left.
@@ -199,7 +306,7 @@ impl Platform {
         let next = match vcpu.next_rip() {
             Some(next) => next,
             None => {
-                let bytes = paging::fetch(&self.memory, vcpu)?;
+                let bytes = paging::fetch(&self.board.memory, vcpu)?;
                 mmio::next_rip(&bytes, vcpu).map_err(|_| GuestFault::Fetch { rip: vcpu.rip() })?
             }
         };
@@ -207,14 +314,19 @@ impl Platform {
         Ok(())
     }
 
-    fn halt(&self, vcpu: &mut impl VcpuState) -> Verdict {
+    fn halt(&mut self, vcpu: &mut impl VcpuState) -> Verdict {
         let rip = vcpu.rip();
         match self.skip(vcpu) {
             Err(fault) => Verdict::Stop(fault.into()),
-            Ok(()) if vcpu.rflags() & crate::virt::rflags::IF == 0 => {
-                Verdict::Stop(GuestFault::HaltForever { rip }.into())
+            Ok(()) => {
+                self.activity = if vcpu.rflags() & rflags::IF == 0 {
+                    self.board.note_stop(rip);
+                    Activity::Stopped
+                } else {
+                    Activity::Halted
+                };
+                Verdict::Halt
             }
-            Ok(()) => Verdict::Halt,
         }
     }
 
@@ -235,10 +347,13 @@ impl Platform {
         let read = match (action, io.width) {
             (PortAction::Exit, Width::Byte) if write => return Verdict::Stop(GuestEnd::Exit(value as u8)),
             (PortAction::Console(offset), Width::Byte) if write => {
-                self.console.write(offset, value as u8, emit);
+                self.board
+                    .with_console(|console| console.write(offset, value as u8, emit));
                 0
             }
-            (PortAction::Console(offset), Width::Byte) => self.console.read(offset).into(),
+            (PortAction::Console(offset), Width::Byte) => {
+                self.board.with_console(|console| console.read(offset)).into()
+            }
             (PortAction::Sleep, Width::Byte) if write => {
                 let kind = value as u8 >> 2 & 7;
                 if value as u8 & SLEEP_ENABLE != 0 && kind == SLEEP_SOFT_OFF {
@@ -287,13 +402,15 @@ impl Platform {
         hardware: impl Fn(u32, u32) -> Registers,
     ) -> Result<(), GuestFault> {
         let (leaf, subleaf) = (vcpu.gprs().get32(Gpr::Rax), vcpu.gprs().get32(Gpr::Rcx));
-        let topology = Topology {
+        let processor = Processor {
             apic_id: self.apic.id(),
-            cpus: 1,
+            apic: self.apic.mode() != Mode::Disabled,
+            cpus: self.board.cpus(),
+            tsc_khz: self.board.tsc_khz,
         };
         let answer = match leaf {
             statistics::LEAF => self.statistics(subleaf),
-            _ => cpuid::filter(leaf, subleaf, topology, hardware),
+            _ => cpuid::filter(leaf, subleaf, processor, hardware),
         };
         let gprs = vcpu.gprs_mut();
         gprs.set32(Gpr::Rax, answer.eax);
@@ -321,7 +438,7 @@ impl Platform {
         }
     }
 
-    fn msr(&self, write: bool, vcpu: &mut impl VcpuState, now: u64) -> Result<(), GuestFault> {
+    fn msr(&mut self, write: bool, vcpu: &mut impl VcpuState, now: u64) -> Result<(), GuestFault> {
         let number = vcpu.gprs().get32(Gpr::Rcx);
         let denied = GuestFault::DeniedMsr {
             msr: number,
@@ -338,16 +455,37 @@ impl Platform {
                         return Ok(());
                     }
                 }
-                MsrAccess::ApicBase if value == APIC_BASE => {}
+                MsrAccess::ApicBase => match self.apic.set_base(value) {
+                    Ok(effect) => self.apply(effect),
+                    Err(BaseError::Fixed) => return Err(denied),
+                    Err(BaseError::Transition { .. }) => {
+                        vcpu.inject_exception(Exception::PROTECTION);
+                        return Ok(());
+                    }
+                },
+                MsrAccess::X2Apic(_) if self.apic.mode() != Mode::X2Apic => return Err(denied),
+                MsrAccess::X2Apic(number) => match self.apic.write_msr(number, value, now) {
+                    Ok(effect) => self.apply(effect),
+                    Err(_) => {
+                        vcpu.inject_exception(Exception::PROTECTION);
+                        return Ok(());
+                    }
+                },
                 MsrAccess::Fixed(_) => {}
-                MsrAccess::Direct | MsrAccess::ApicBase | MsrAccess::Tsc | MsrAccess::ReadOnly(_) => {
-                    return Err(denied);
-                }
+                MsrAccess::Direct | MsrAccess::Tsc | MsrAccess::ReadOnly(_) => return Err(denied),
             }
         } else {
             let read = match access {
                 MsrAccess::Context(register) => vcpu.context_msr(register),
-                MsrAccess::ApicBase => APIC_BASE,
+                MsrAccess::ApicBase => self.apic.base(),
+                MsrAccess::X2Apic(_) if self.apic.mode() != Mode::X2Apic => return Err(denied),
+                MsrAccess::X2Apic(number) => match self.apic.read_msr(number, now) {
+                    Ok(value) => value,
+                    Err(_) => {
+                        vcpu.inject_exception(Exception::PROTECTION);
+                        return Ok(());
+                    }
+                },
                 MsrAccess::Tsc => now,
                 MsrAccess::ReadOnly(value) | MsrAccess::Fixed(value) => value,
                 MsrAccess::Direct => return Err(denied),
@@ -378,40 +516,63 @@ impl Platform {
         if fault.present {
             return Err(GuestFault::ReadOnly { gpa, rip });
         }
-        let on_apic = APIC.contains(&gpa.0);
-        // Where nothing is, no instruction needs decoding.
-        let here = on_apic || devices.has(gpa);
-        if !here && !self.lenient() {
-            return Err(nothing);
-        }
-        let bytes = paging::fetch(&self.memory, vcpu)?;
+        let place = match gpa.0 {
+            at if APIC.contains(&at) && self.apic.in_memory() => Place::Apic((at - APIC.start) as u16),
+            at if IOAPIC.contains(&at) => Place::IoApic(at - IOAPIC.start),
+            _ if devices.has(gpa) => Place::Device,
+            // Where nothing is, no instruction needs decoding.
+            _ if !self.lenient() => return Err(nothing),
+            _ => Place::Nothing,
+        };
+        let bytes = paging::fetch(&self.board.memory, vcpu)?;
         let instruction =
             mmio::decode(&bytes, vcpu, gpa).map_err(|_| GuestFault::Instruction { rip, gpa })?;
-        let apic = &mut self.apic;
         instruction.execute(vcpu, gpa, |access| {
             let refused = GuestFault::DeviceAccess {
                 gpa,
                 bytes: access.bytes,
                 rip,
             };
-            match (on_apic, access.write) {
+            match (place, access.write) {
                 // Nothing is on the bus: ones come back.
-                (false, _) if !here => Ok(u64::MAX),
-                (true, _) if access.bytes != 4 || !gpa.0.is_multiple_of(4) => Err(refused),
-                (true, None) => Ok(apic.read((gpa.0 - APIC.start) as u16, now).into()),
-                (true, Some(value)) => {
-                    // With one vCPU there is nobody to send to: what is for the sender itself was taken already.
-                    let _ = apic.write((gpa.0 - APIC.start) as u16, value as u32, now);
+                (Place::Nothing, _) => Ok(u64::MAX),
+                (Place::Apic(_) | Place::IoApic(_), _) if access.bytes != 4 || !gpa.0.is_multiple_of(4) => {
+                    Err(refused)
+                }
+                (Place::Apic(offset), None) => Ok(self.apic.read(offset, now).into()),
+                (Place::Apic(offset), Some(value)) => {
+                    let effect = self.apic.write(offset, value as u32, now);
+                    self.apply(effect);
                     Ok(0)
                 }
-                (false, None) => devices.read(gpa, access.bytes).ok_or(refused),
-                (false, Some(value)) => devices
+                (Place::IoApic(offset), None) => Ok(self.board.ioapic.lock().read(offset).into()),
+                (Place::IoApic(ioapic::register::END), Some(value)) => {
+                    self.board.end_of_level(value as u8);
+                    Ok(0)
+                }
+                (Place::IoApic(offset), Some(value)) => {
+                    let bus = &self.board.bus;
+                    let mut send = |message, level| bus.send(None, message, level);
+                    self.board.ioapic.lock().write(offset, value as u32, &mut send);
+                    Ok(0)
+                }
+                (Place::Device, None) => devices.read(gpa, access.bytes).ok_or(refused),
+                (Place::Device, Some(value)) => devices
                     .write(gpa, access.bytes, value)
                     .then_some(0)
                     .ok_or(refused),
             }
         })
     }
+}
+
+/// What an access reaches that nested paging stopped.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Apic(u16),
+    IoApic(u64),
+    Device,
+    Nothing,
 }
 
 fn fault_of(exit: Exit, vcpu: &impl VcpuState) -> GuestFault {
@@ -434,5 +595,11 @@ fn fault_of(exit: Exit, vcpu: &impl VcpuState) -> GuestFault {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 #[path = "dispatch_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[cfg(not(loom))]
+#[path = "dispatch_smp_tests.rs"]
+mod smp_tests;

@@ -40,6 +40,10 @@ impl Devices for OneRegister<'_> {
 impl World {
     /// A vCPU about to execute `code`, in 32-bit mode without paging.
     fn new(code: &[u8]) -> Self {
+        Self::answering(code, Denied::Stop)
+    }
+
+    fn answering(code: &[u8], denied: Denied) -> Self {
         let mut ram = vec![0u64; (4 << 20) / 8];
         let base = NonNull::new(ram.as_mut_ptr().cast::<u8>()).unwrap();
         // SAFETY: the vector lives as long as the world does, and nobody else touches it.
@@ -53,7 +57,7 @@ impl World {
         vcpu.code.long = false;
         vcpu.code.default32 = true;
         Self {
-            platform: Platform::new(memory),
+            platform: Platform::new(Arc::new(Board::new(memory, 1).answering(denied)), 0),
             vcpu,
             register: 7,
             lines: Vec::new(),
@@ -224,14 +228,23 @@ fn memory_that_is_not_there_ends_the_guest() {
 
 #[test]
 fn hlt_waits_only_where_something_can_wake() {
+    let mut world = World::new(&[0xf4]);
+    assert_eq!(world.handle(Exit::Hlt), Verdict::Halt);
     assert_eq!(
-        World::new(&[0xf4]).fault(Exit::Hlt),
-        GuestFault::HaltForever { rip: RIP }
+        world.platform.before_entry(&mut world.vcpu, 0),
+        Entry::Never(GuestFault::HaltForever { rip: RIP })
     );
     let mut world = World::new(&[0xf4]);
     world.vcpu.rflags |= rflags::IF;
     assert_eq!(world.handle(Exit::Hlt), Verdict::Halt);
     assert_eq!(world.vcpu.rip, RIP + 1);
+    assert_eq!(world.platform.before_entry(&mut world.vcpu, 0), Entry::Wait);
+    world.vcpu.interrupt = Some(0x40);
+    assert_eq!(
+        world.platform.before_entry(&mut world.vcpu, 0),
+        Entry::Run,
+        "what was injected before is delivered"
+    );
 }
 
 #[test]
@@ -256,7 +269,7 @@ fn an_interrupt_goes_in_as_soon_as_it_can() {
         Verdict::Resume,
         "the APIC is turned on"
     );
-    world.platform.interrupt(0x40);
+    world.platform.interrupt(0, 0x40);
     world.platform.before_entry(&mut world.vcpu, 0);
     assert!(world.vcpu.window && world.vcpu.interrupt.is_none(), "IF is clear");
     world.vcpu.rflags |= rflags::IF;
@@ -293,9 +306,7 @@ fn the_other_ends_are_named() {
 }
 
 fn lenient(code: &[u8]) -> World {
-    let mut world = World::new(code);
-    world.platform = world.platform.answering(Denied::Hardware);
-    world
+    World::answering(code, Denied::Hardware)
 }
 
 #[test]
@@ -303,7 +314,8 @@ fn where_hardware_answers_an_absent_port_reads_as_ones() {
     let mut world = lenient(&[0xec]);
     world.vcpu.next_rip = Some(RIP + 1);
     for (port, width, value) in [
-        (0x71, Width::Byte, 0xff),
+        (0x61, Width::Byte, 0xff),
+        (0x71, Width::Byte, 0),
         (0xcf8, Width::Dword, 0xffff_ffff),
         (0x43, Width::Byte, 0),
         (0x3f8, Width::Word, 0xffff),

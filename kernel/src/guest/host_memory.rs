@@ -4,7 +4,7 @@
 //! they are not all memory of this guest. The guest and its other devices change the memory at any time, so nothing is borrowed.
 
 use super::GuestMemory;
-use crate::addr::{GuestPhys, HostPhys};
+use crate::addr::HostPhys;
 use vfio_core::Fault;
 use vfio_core::domain::HostMemory;
 
@@ -25,6 +25,7 @@ impl HostMemory for GuestMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addr::GuestPhys;
     use crate::assign::tests::fixture::Fixture;
     use crate::guest::layout::{HIGH_RAM, ROM};
     use crate::guest::memory::fake::memory;

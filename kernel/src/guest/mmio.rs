@@ -1,8 +1,12 @@
-//! Instructions that reach device registers: decoded by a library, accepted by a list, carried out here.
+//! Instructions that reach device registers: decoded by a library (the most frequent by hand), accepted by a list,
+//! carried out here.
 //!
 //! The list is what compilers and systems use on registers: mov, movzx, movsx, and, or, xor, add, sub, test, cmp,
 //! xchg, stos, each with one memory operand. Anything else is the guest's fault. Nothing of the vCPU changes before
 //! the device has answered.
+
+#[path = "mmio_short.rs"]
+mod short;
 
 use super::alu::{Alu, truncate};
 use super::paging::MAX_INSTRUCTION;
@@ -122,6 +126,18 @@ pub fn next_rip(bytes: &[u8], vcpu: &impl VcpuState) -> Result<u64, NotEmulated>
 /// # Errors
 /// [`NotEmulated`], also where its memory operand is not at `gpa`: it has two, or crosses a page.
 pub fn decode(bytes: &[u8], vcpu: &impl VcpuState, gpa: GuestPhys) -> Result<MmioInstruction, NotEmulated> {
+    match short::decode(bytes, vcpu, gpa) {
+        Some(instruction) => Ok(instruction),
+        None => decode_listed(bytes, vcpu, gpa),
+    }
+}
+
+/// The same for the whole list.
+fn decode_listed(
+    bytes: &[u8],
+    vcpu: &impl VcpuState,
+    gpa: GuestPhys,
+) -> Result<MmioInstruction, NotEmulated> {
     let instruction = decode_any(bytes, vcpu)?;
     if instruction.has_lock_prefix() {
         return Err(NotEmulated);

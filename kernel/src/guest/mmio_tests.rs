@@ -189,3 +189,61 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_drivers_do_most_is_decoded_by_hand() {
+    let mut vcpu = FakeVcpu {
+        rip: 0x1000,
+        ..FakeVcpu::default()
+    };
+    vcpu.gprs.set(Gpr::Rbx, AT.0);
+    vcpu.gprs.set(Gpr::Rsi, AT.0 - 0x40);
+    for code in [
+        &[0x8b, 0x03][..],                                    // mov eax, [rbx]
+        &[0x44, 0x89, 0x4b, 0],                               // mov [rbx + 0], r9d
+        &[0x48, 0x89, 0x46, 0x40],                            // mov [rsi + 64], rax
+        &[0xc7, 0x04, 0x25, 0, 0x03, 0x5f, 0xff, 1, 2, 3, 4], // mov dword [0xffffffffff5f0300], 0x04030201
+        &[0x8b, 0x05, 0xfa, 0xf2, 0xff, 0xff],                // mov eax, [rip - 0xd06]
+        &[0x89, 0xb4, 0x23, 0, 0x10, 0, 0],                   // mov [rbx + 0x1000], esi
+    ] {
+        let found = short::decode(code, &vcpu, AT);
+        assert_eq!(found, decode_listed(code, &vcpu, AT).ok(), "{code:x?}");
+        assert!(found.is_some(), "{code:x?}");
+    }
+    for other in [
+        &[0x66, 0x89, 0x03][..],
+        &[0x65, 0x8b, 0x03],
+        &[0x8b, 0xc3],
+        &[0x8b],
+        &[0x03, 0x03],
+        &[],
+    ] {
+        assert_eq!(short::decode(other, &vcpu, AT), None, "{other:x?}");
+    }
+    vcpu.code.long = false;
+    assert_eq!(short::decode(&[0x8b, 0x03], &vcpu, AT), None);
+}
+
+proptest! {
+    /// Wherever the short decoder has an answer, it is the library's.
+    #[test]
+    fn the_short_decoder_agrees_with_the_library(
+        rex in prop::option::of(0x40u8..0x50),
+        opcode in prop::sample::select(vec![0x89u8, 0x8b, 0xc7]),
+        tail in prop::collection::vec(any::<u8>(), 0..12),
+        registers in prop::array::uniform16(any::<u64>()),
+        rip in any::<u64>(),
+    ) {
+        let mut vcpu = FakeVcpu { rip, ..FakeVcpu::default() };
+        for (register, value) in REGISTERS.iter().zip(registers) {
+            vcpu.gprs.set(*register, value);
+        }
+        let code: Vec<u8> = rex.into_iter().chain([opcode]).chain(tail).collect();
+        for offset in 0..0x1000 {
+            let gpa = GuestPhys(0x1_0000 + offset);
+            if let Some(found) = short::decode(&code, &vcpu, gpa) {
+                prop_assert_eq!(Ok(found), decode_listed(&code, &vcpu, gpa));
+            }
+        }
+    }
+}

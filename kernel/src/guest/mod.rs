@@ -7,9 +7,9 @@
 mod acpi;
 mod alu;
 pub mod apic;
-mod apic_timer;
 mod backend;
 pub mod bars;
+pub mod board;
 pub mod bzimage;
 pub mod config_space;
 mod console;
@@ -19,7 +19,9 @@ mod fault;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod host_memory;
+mod ioapic;
 pub mod layout;
+pub mod lines;
 pub mod loader;
 mod memory;
 pub mod mmio;

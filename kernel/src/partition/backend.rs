@@ -2,16 +2,19 @@
 //! their interrupts on the guest's CPU.
 #![expect(unsafe_code, reason = "accesses registers in BARs that the guest owns")]
 
-use super::backing::Backing;
+use super::cpus::Cpus;
+use super::routes::Routes;
+use super::space::Space;
 use crate::addr::HostPhys;
 use crate::assign::MachineAssigner;
 use crate::cpu::clock::Tsc;
-use crate::cpu::{CpuIndex, lapic};
+use crate::cpu::lapic;
 use crate::guest::layout::MemoryRegion;
 use crate::guest::msix::Route;
 use crate::guest::{DeviceBackend, Messages, NoRoute, Source};
 use crate::pci::{ConfigAccess, Width};
 use crate::survey::Table;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use vfio_core::clock::Clock;
 use vfio_core::lease::{Lease, ResetFailure};
@@ -29,8 +32,6 @@ const VECTORS: core::ops::Range<u8> = 0x30..0xf0;
 struct Taken {
     function: Bdf,
     source: Source,
-    /// The guest's.
-    vector: u8,
 }
 
 impl Taken {
@@ -45,9 +46,10 @@ pub(super) type Leases = Vec<Lease<'static, MachineAssigner>>;
 /// The hardware side of one guest.
 pub(super) struct MachineBackend {
     table: Option<&'static Table>,
-    cpu: CpuIndex,
+    cpus: Arc<Cpus>,
     sources: [Option<Taken>; VECTORS.end as usize],
-    pub(super) backing: Backing,
+    routes: Arc<Routes>,
+    space: Arc<Space>,
     /// Its cohorts, from their opening until the boot CPU closes them.
     pub(super) leases: Leases,
 }
@@ -69,24 +71,21 @@ pub(super) fn config(table: Option<&'static Table>) -> &'static dyn ConfigAccess
 }
 
 impl MachineBackend {
-    /// The backend of a guest that runs on `cpu`.
-    pub(super) const fn new(table: Option<&'static Table>, cpu: CpuIndex, backing: Backing) -> Self {
+    /// The backend of a guest that runs on `cpus`.
+    pub(super) const fn new(
+        table: Option<&'static Table>,
+        cpus: Arc<Cpus>,
+        routes: Arc<Routes>,
+        space: Arc<Space>,
+    ) -> Self {
         Self {
             table,
-            cpu,
+            cpus,
             sources: [None; VECTORS.end as usize],
-            backing,
+            routes,
+            space,
             leases: Vec::new(),
         }
-    }
-
-    /// The guest's vector for an interrupt that arrived under `vector`.
-    pub(super) fn guest_vector(&self, vector: u8) -> Option<u8> {
-        self.sources
-            .get(usize::from(vector))
-            .copied()
-            .flatten()
-            .map(|taken| taken.vector)
     }
 
     /// The lease of the cohort that `function` is in.
@@ -160,14 +159,13 @@ impl DeviceBackend for MachineBackend {
             .slot(same)
             .or_else(|| self.slot(|taken| taken.is_none()))
             .ok_or(NoRoute)?;
+        let cpu = self.cpus.of(route.apic).ok_or(NoRoute)?;
         if let Some(slot) = self.sources.get_mut(usize::from(vector)) {
-            *slot = Some(Taken {
-                function,
-                source,
-                vector: route.vector,
-            });
+            *slot = Some(Taken { function, source });
         }
-        let apic = lapic::id_of(self.cpu);
+        // One that is on its way to the CPU that it went to before goes on from there.
+        self.routes.set(vector, Some((route.apic, route.vector)));
+        let apic = lapic::id_of(cpu);
         match source.kind {
             Messages::Msi => assigner.route_msi(found, apic, vector),
             Messages::MsiX => assigner.route(found, source.vector, apic, vector),
@@ -189,24 +187,21 @@ impl DeviceBackend for MachineBackend {
                 log::warn!("masking interrupt {} of {function}: {fault}", source.vector);
             }
         }
-        for slot in &mut self.sources {
+        for (vector, slot) in (0u8..).zip(&mut self.sources) {
             if slot.is_some_and(|taken| taken.is(function, source)) {
                 *slot = None;
+                self.routes.set(vector, None);
             }
         }
     }
 
     fn map(&mut self, region: MemoryRegion) {
-        if let Err(error) = self.backing.map_region(region) {
-            log::warn!("registers at {} are not mapped and trap: {error}", region.gpa);
-        }
+        self.space.map(region);
     }
 
-    /// The guest's only processor is the one that this runs on; it is flushed before it enters the guest again.
+    /// The vCPU that this runs on is outside the guest, and flushed before it enters again, as all others are.
     fn unmap(&mut self, region: MemoryRegion) {
-        if let Err(error) = self.backing.unmap_region(region) {
-            log::error!("registers at {} stay mapped: {error}", region.gpa);
-        }
+        self.space.unmap(region);
     }
 
     fn reset(&mut self, function: Bdf) -> Result<(), Fault> {

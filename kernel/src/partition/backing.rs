@@ -8,16 +8,14 @@ use crate::virt::NestedFault;
 use crate::virt::nested::{MapError, NestedTables};
 use core::ops::Range;
 
-/// A guest's nested page tables, which the processor walks as long as it runs.
+/// A guest's nested page tables, which its processors walk as long as it runs.
 pub(super) struct Backing {
     pub(super) tables: NestedTables<HeapFrames>,
-    /// Something was unmapped that the processor may remember.
-    stale: bool,
 }
 
 impl Backing {
     pub(super) const fn new(tables: NestedTables<HeapFrames>) -> Self {
-        Self { tables, stale: false }
+        Self { tables }
     }
 
     /// Host physical address of the top table.
@@ -47,35 +45,44 @@ impl Backing {
             .map(region.gpa, region.hpa, region.size, region.rights)
     }
 
-    /// Takes `region` back; the processor must be flushed before it enters the guest again.
+    /// Takes `region` back. Processors that run the guest must be flushed, and then [`release`](Self::release) be called.
     ///
     /// # Errors
     /// It is not made of whole pages.
     pub(super) fn unmap_region(&mut self, region: MemoryRegion) -> Result<(), MapError> {
-        self.stale = true;
         self.tables.unmap(region.gpa, region.size)
     }
 
-    /// Whether the processor must be flushed, once.
-    pub(super) const fn take_stale(&mut self) -> bool {
-        core::mem::replace(&mut self.stale, false)
+    /// Gives back the frames of tables that were emptied: every processor was flushed since.
+    pub(super) fn release(&mut self) {
+        self.tables.release();
     }
 
-    /// Brings in the RAM that `fault` wants, if it does. Says whether that is so.
-    ///
-    /// # Errors
-    /// No memory for tables; the guest cannot go on.
-    pub(super) fn bring_in(&mut self, memory: &GuestMemory, fault: NestedFault) -> Result<bool, MapError> {
+    /// The piece of RAM that `fault` wants, if it does, wiped.
+    pub(super) fn wipe_for(memory: &GuestMemory, fault: NestedFault) -> Option<Range<u64>> {
         let of_memory = memory
             .regions()
             .iter()
             .any(|region| fault.gpa.0.wrapping_sub(region.gpa.0) < region.size);
         if fault.present || !of_memory {
-            return Ok(false);
+            return None;
         }
-        match memory.wipe_piece(fault.gpa) {
-            Some(piece) => self.map(memory, piece).map(|()| true),
-            None => Ok(false),
+        memory.wipe_piece(fault.gpa)
+    }
+
+    /// Maps the `piece` that `fault` wanted, unless another vCPU was faster.
+    ///
+    /// # Errors
+    /// No memory for tables; the guest cannot go on.
+    pub(super) fn bring_in(
+        &mut self,
+        memory: &GuestMemory,
+        fault: NestedFault,
+        piece: Range<u64>,
+    ) -> Result<(), MapError> {
+        match self.tables.translate(fault.gpa) {
+            Some(_) => Ok(()),
+            None => self.map(memory, piece),
         }
     }
 

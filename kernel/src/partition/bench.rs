@@ -3,10 +3,11 @@
 //! The guests of the configuration start exactly as in a run and are stopped soon after; everything else is measured
 //! on the boot CPU when they are gone. `docs/performance.md` says what each figure means.
 
+use super::MAILBOXES;
 use super::guest::Partition;
 use super::prepare::{Ready, Run};
 use super::run::{execute, sum_up};
-use super::{MAILBOXES, vcpu};
+use super::vcpu::{Parcel, Vcpu, step};
 use crate::addr::{GuestPhys, HostPhys, Iova};
 use crate::assign::MachineAssigner;
 use crate::console;
@@ -15,6 +16,7 @@ use crate::start::Refused;
 use crate::steps;
 use crate::survey::Table;
 use crate::virt::svm::{EntryState, Features};
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use cohort_abi::bundle::{Config, Expect, OnExit};
@@ -75,7 +77,7 @@ pub fn bench(mut run: Run, features: Features, entry_ticks: u64) -> Result<bool,
         Ready {
             number: ready.number,
             guest,
-            grant: ready.grant,
+            grant: ready.grant.clone(),
             image: ready.image,
             initrd: ready.initrd,
             plan: None,
@@ -122,13 +124,13 @@ pub fn bench(mut run: Run, features: Features, entry_ticks: u64) -> Result<bool,
     failures.extend(done.failures);
     if let Some(bare) = &bare {
         match Partition::build(bare, None, features, 0) {
-            Ok(mut partition) => {
+            Ok((partition, mut vcpus)) => {
                 if let Some(table) = table
                     && let Err(why) = sets(table, &config, &partition.dma_regions())
                 {
                     failures.push(why);
                 }
-                if let Err(why) = exits(&mut partition) {
+                if let Some(Err(why)) = vcpus.first_mut().map(exits) {
                     failures.push(why);
                 }
                 partition.wipe();
@@ -142,15 +144,19 @@ pub fn bench(mut run: Run, features: Features, entry_ticks: u64) -> Result<bool,
 
 /// Ticks from entry to the first instruction of a guest without devices, which is then stopped.
 fn start_bare(bare: &Ready, features: Features, entry_ticks: u64) -> Result<u64, String> {
-    let cpu = bare.grant.cpu;
-    let partition = Partition::build(bare, None, features, entry_ticks).map_err(|error| error.to_string())?;
-    MAILBOXES
-        .send(cpu, partition)
-        .map_err(|_| String::from("the guest's CPU is busy"))?;
+    let built = Partition::build(bare, None, features, entry_ticks);
+    let (partition, vcpus) = built.map_err(|error| error.to_string())?;
+    let cpus = &bare.grant.cpus;
+    for (cpu, vcpu) in cpus.iter().zip(vcpus) {
+        let sent = MAILBOXES.send(*cpu, Parcel::Vcpu(Box::new(vcpu)));
+        sent.map_err(|_| String::from("the guest's CPU is busy"))?;
+    }
     clock::untimed_delay(1000);
-    MAILBOXES.stop(cpu);
+    partition.cpus.stop();
+    let mut back = 0;
     for _ in 0..1000 {
-        if let Some(partition) = MAILBOXES.collect(cpu) {
+        back += cpus.iter().filter_map(|cpu| MAILBOXES.collect(*cpu)).count();
+        if back == cpus.len() {
             partition.wipe();
             return Ok(partition.start_ticks());
         }
@@ -237,17 +243,17 @@ fn mappings(table: &'static Table, domain: &Domain<'static, MachineAssigner>) ->
 }
 
 /// Runs a guest that does nothing but CPUID, with every exit answered as for any guest.
-fn exits(partition: &mut Partition) -> Result<(), String> {
-    let code = partition
+fn exits(vcpu: &mut Vcpu) -> Result<(), String> {
+    let code = vcpu
         .platform
         .memory()
         .write(GuestPhys(CODE.into()), &CPUID_FOREVER);
     code.map_err(|error| error.to_string())?;
-    partition.vcpu.reset(EntryState { eip: CODE, ebx: 0 });
+    vcpu.state.reset(EntryState { eip: CODE, ebx: 0 });
     let (mut rounds, mut armed) = (Vec::with_capacity(EXITS), None);
     for _ in 0..EXITS {
         let start = ticks();
-        if let Some(end) = vcpu::step(0, partition, &mut armed) {
+        if let Some(end) = step(0, vcpu, &mut armed) {
             return Err(alloc::format!("the guest that measures exits ended: {end:?}"));
         }
         rounds.push(ticks() - start);

@@ -9,6 +9,8 @@ use cohort_abi::bundle::{Bundle, Guest, OnExit};
 
 /// Most guests of one machine.
 pub const MAX_GUESTS: usize = 16;
+/// Most CPUs of one guest: all but the hypervisor's.
+const MAX_VCPUS: usize = 31;
 /// Smallest and largest RAM of a guest in bytes: what the ROM at 1 MiB needs, and the 3 GiB below the device window.
 const RAM: core::ops::RangeInclusive<u64> = 2 << 20..=3 << 30;
 
@@ -33,9 +35,12 @@ pub enum Problem {
     /// Restarts that are none, or too many.
     #[error("{0} restarts; write restarts = N with 1 to {max}, or on-exit = \"stop\"", max = Guest::MAX_RESTARTS)]
     Restarts(u32),
-    /// No CPU, or more than one.
-    #[error("{0} CPUs are given; this version runs guests of one CPU; write cpus = [N]")]
+    /// No CPU, or more than there can be.
+    #[error("{0} CPUs are given; a guest has 1 to {MAX_VCPUS}; write cpus = [1]")]
     CpuCount(usize),
+    /// A CPU that the guest is given twice.
+    #[error("CPU {0} is given twice; each runs one vCPU; name it once")]
+    CpuTwice(u32),
     /// CPU 0.
     #[error("CPU 0 is the hypervisor's; give the guest another")]
     CpuZero,
@@ -81,10 +86,10 @@ pub enum Problem {
 }
 
 /// A guest's resources, taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// The CPU that runs it.
-    pub cpu: usize,
+    /// The CPUs that run it: its vCPUs, in order.
+    pub cpus: Vec<usize>,
     /// Host physical address of its RAM.
     pub ram: u64,
     /// Bytes of RAM.
@@ -113,9 +118,8 @@ pub fn grants(
                 .into_iter()
                 .map(|problem| (index, problem)),
         );
-        let cpu = guest.cpus.first().map_or(0, |cpu| *cpu as usize);
         grants.push(Grant {
-            cpu,
+            cpus: guest.cpus.iter().map(|cpu| *cpu as usize).collect(),
             ram: 0,
             bytes: guest.memory,
         });
@@ -162,11 +166,14 @@ fn check(bundle: &Bundle<'_>, up: &[bool], index: usize, guest: &Guest) -> Vec<P
     {
         problems.push(Problem::Restarts(times));
     }
-    if guest.cpus.len() != 1 {
+    if !(1..=MAX_VCPUS).contains(&guest.cpus.len()) {
         problems.push(Problem::CpuCount(guest.cpus.len()));
+        return problems;
     }
-    for &cpu in &guest.cpus {
-        if cpu == 0 {
+    for (at, &cpu) in guest.cpus.iter().enumerate() {
+        if guest.cpus.iter().take(at).any(|other| *other == cpu) {
+            problems.push(Problem::CpuTwice(cpu));
+        } else if cpu == 0 {
             problems.push(Problem::CpuZero);
         } else if !up.get(cpu as usize).copied().unwrap_or(false) {
             problems.push(Problem::CpuAbsent { cpu, have: up.len() });
@@ -253,7 +260,13 @@ mod tests {
             allow_unsafe_interrupts: false,
             split_unsafe: Vec::new(),
             deadline_ms: 0,
-            guests: alloc::vec![guest("a", 1, None), guest("b", 2, Some(0))],
+            guests: alloc::vec![
+                guest("a", 1, None),
+                Guest {
+                    cpus: alloc::vec![2, 3],
+                    ..guest("b", 2, Some(0))
+                }
+            ],
         };
         let bytes = build(&config, b"code").unwrap();
         let map = [Region {
@@ -262,8 +275,12 @@ mod tests {
             kind: Kind::Usable,
         }];
         let mut free = FreeMemory::new(&map, &[]);
-        let grants = grants(&Bundle::parse(&bytes).unwrap(), &[true; 3], &mut free).unwrap();
+        let grants = grants(&Bundle::parse(&bytes).unwrap(), &[true; 4], &mut free).unwrap();
         assert_eq!((grants[0].ram, grants[1].ram), (4 << 20, 0));
+        assert_eq!(
+            (&grants[0].cpus[..], &grants[1].cpus[..]),
+            (&[1][..], &[2, 3][..])
+        );
         assert_eq!(free.bytes(), 56 << 20);
     }
 
@@ -286,8 +303,13 @@ mod tests {
             assert_eq!(problems(alloc::vec![one]), [(0, Problem::Restarts(times))]);
         }
         assert_eq!(
-            bad(|guest| guest.cpus = alloc::vec![1, 2]),
-            [Problem::CpuCount(2)]
+            bad(|guest| guest.cpus = alloc::vec![1, 2, 1]),
+            [Problem::CpuTwice(1)]
+        );
+        assert_eq!(bad(|guest| guest.cpus.clear()), [Problem::CpuCount(0)]);
+        assert_eq!(
+            bad(|guest| guest.cpus = alloc::vec![1; 32]),
+            [Problem::CpuCount(32)]
         );
         assert_eq!(bad(|guest| guest.cpus = alloc::vec![0]), [Problem::CpuZero]);
         assert_eq!(

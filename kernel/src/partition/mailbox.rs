@@ -1,14 +1,7 @@
-//! How partitions travel between the boot CPU and those that run them.
+//! How vCPUs travel between the boot CPU and those that run them.
 
 use crate::cpu::{CpuIndex, MAX_CPUS, lapic};
-use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Mutex;
-
-/// A CPU's place for a `T`, and the wish that it stop.
-struct Slot<T> {
-    letter: Mutex<Letter<T>>,
-    stop: AtomicBool,
-}
 
 /// What lies in a slot.
 enum Letter<T> {
@@ -19,7 +12,7 @@ enum Letter<T> {
 }
 
 /// A slot for each CPU.
-pub(super) struct Mailboxes<T>([Slot<T>; MAX_CPUS]);
+pub(super) struct Mailboxes<T>([Mutex<Letter<T>>; MAX_CPUS]);
 
 impl<T> Default for Mailboxes<T> {
     fn default() -> Self {
@@ -31,14 +24,7 @@ impl<T> Mailboxes<T> {
     /// All empty.
     #[must_use]
     pub(super) const fn new() -> Self {
-        Self(
-            [const {
-                Slot {
-                    letter: Mutex::new(Letter::Empty),
-                    stop: AtomicBool::new(false),
-                }
-            }; MAX_CPUS],
-        )
+        Self([const { Mutex::new(Letter::Empty) }; MAX_CPUS])
     }
 
     /// Hands `letter` to `cpu` and wakes it. Gives it back where the CPU is busy.
@@ -50,11 +36,10 @@ impl<T> Mailboxes<T> {
             return Err(letter);
         };
         {
-            let mut place = slot.letter.lock();
+            let mut place = slot.lock();
             if !matches!(*place, Letter::Empty) {
                 return Err(letter);
             }
-            slot.stop.store(false, Ordering::Release);
             *place = Letter::ToRun(letter);
         }
         lapic::kick(cpu);
@@ -63,7 +48,7 @@ impl<T> Mailboxes<T> {
 
     /// What `cpu` is to run, once.
     pub(super) fn take(&self, cpu: CpuIndex) -> Option<T> {
-        let mut place = self.0.get(cpu)?.letter.lock();
+        let mut place = self.0.get(cpu)?.lock();
         match core::mem::replace(&mut *place, Letter::Running) {
             Letter::ToRun(letter) => Some(letter),
             other => {
@@ -77,12 +62,12 @@ impl<T> Mailboxes<T> {
     pub(super) fn taken(&self, cpu: CpuIndex) -> bool {
         self.0
             .get(cpu)
-            .is_none_or(|slot| !matches!(*slot.letter.lock(), Letter::ToRun(_)))
+            .is_none_or(|slot| !matches!(*slot.lock(), Letter::ToRun(_)))
     }
 
     /// Takes back what `cpu` has not begun with.
     pub(super) fn recall(&self, cpu: CpuIndex) -> Option<T> {
-        let mut place = self.0.get(cpu)?.letter.lock();
+        let mut place = self.0.get(cpu)?.lock();
         match core::mem::replace(&mut *place, Letter::Empty) {
             Letter::ToRun(letter) => Some(letter),
             other => {
@@ -95,13 +80,13 @@ impl<T> Mailboxes<T> {
     /// Hands back what `cpu` has run.
     pub(super) fn finish(&self, cpu: CpuIndex, letter: T) {
         if let Some(slot) = self.0.get(cpu) {
-            *slot.letter.lock() = Letter::Done(letter);
+            *slot.lock() = Letter::Done(letter);
         }
     }
 
     /// What `cpu` has finished, once.
     pub(super) fn collect(&self, cpu: CpuIndex) -> Option<T> {
-        let mut place = self.0.get(cpu)?.letter.lock();
+        let mut place = self.0.get(cpu)?.lock();
         match core::mem::replace(&mut *place, Letter::Empty) {
             Letter::Done(letter) => Some(letter),
             other => {
@@ -109,20 +94,5 @@ impl<T> Mailboxes<T> {
                 None
             }
         }
-    }
-
-    /// Asks `cpu` to stop what it runs.
-    pub(super) fn stop(&self, cpu: CpuIndex) {
-        if let Some(slot) = self.0.get(cpu) {
-            slot.stop.store(true, Ordering::Release);
-            lapic::kick(cpu);
-        }
-    }
-
-    /// Whether `cpu` was asked to stop.
-    pub(super) fn stopped(&self, cpu: CpuIndex) -> bool {
-        self.0
-            .get(cpu)
-            .is_some_and(|slot| slot.stop.load(Ordering::Acquire))
     }
 }

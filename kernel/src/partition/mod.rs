@@ -1,7 +1,7 @@
-//! Partitions: a guest's CPU, memory and cohorts, and how it is run on them.
+//! Partitions: a guest's CPUs, memory and cohorts, and how it is run on them.
 //!
 //! [`check`] and [`plan`] judge the configuration, which is untrusted, before anything is touched; `prepare` puts
-//! the two together. `run` opens and watches on the boot CPU, `vcpu` runs a guest on its own, `mailbox` is between. [`life`]
+//! the two together. `run` opens and watches on the boot CPU, `vcpu` runs one of a guest's on a CPU of its own, `mailbox` is between. [`life`]
 //! decides what comes after a guest's end, `anew` begins its next life.
 
 pub mod check;
@@ -17,6 +17,8 @@ mod backing;
 #[cfg(target_os = "none")]
 mod bench;
 #[cfg(target_os = "none")]
+mod cpus;
+#[cfg(target_os = "none")]
 mod faults;
 #[cfg(target_os = "none")]
 mod guest;
@@ -25,7 +27,11 @@ mod mailbox;
 #[cfg(target_os = "none")]
 mod prepare;
 #[cfg(target_os = "none")]
+mod routes;
+#[cfg(target_os = "none")]
 mod run;
+#[cfg(target_os = "none")]
+mod space;
 #[cfg(target_os = "none")]
 mod vcpu;
 
@@ -41,6 +47,6 @@ pub use vcpu::serve;
 #[cfg(target_os = "none")]
 use guest::Partition;
 
-/// Where partitions wait for their CPUs, and the boot CPU for them.
+/// Where parcels wait for their CPUs, and the boot CPU for them.
 #[cfg(target_os = "none")]
-static MAILBOXES: mailbox::Mailboxes<alloc::boxed::Box<Partition>> = mailbox::Mailboxes::new();
+static MAILBOXES: mailbox::Mailboxes<vcpu::Parcel> = mailbox::Mailboxes::new();

@@ -1,10 +1,11 @@
 //! The boot CPU's part of a run: opens cohorts, hands partitions to their CPUs, watches, closes, and sums up.
 
-use super::anew::Again;
+use super::anew::{Again, Failed};
 use super::faults::{self, Holding, Watch};
 use super::guest::Ending;
 use super::life::{self, Next};
 use super::prepare::{Ready, Run, repair};
+use super::vcpu::{Parcel, Vcpu};
 use super::{MAILBOXES, Partition};
 use crate::console;
 use crate::cpu::{self, clock};
@@ -12,7 +13,7 @@ use crate::start::Refused;
 use crate::survey::{self, Table};
 use crate::virt::svm::Features;
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -37,14 +38,21 @@ const STOP_MS: u64 = 2000;
 /// What a guest holds while it lives, beside what its partition does.
 struct Holds {
     ready: Arc<Ready>,
-    cpu: usize,
+    cpus: Vec<usize>,
+    partition: Arc<Partition>,
+    /// Its vCPUs that have ended.
+    ended: Vec<Vcpu>,
+    /// When the first of them did, or was asked to.
+    ending_since: Option<u64>,
+    /// How often it was started again.
+    restarts: u32,
+    /// Ticks from the hypervisor's entry to the first instruction of its first life, once that is over.
+    first_start: Option<u64>,
     domain: Option<Domain<'static, MachineAssigner>>,
     sets: u32,
     /// Who speaks for its devices, and how often these had been blocked before it had them.
     requesters: Vec<Requester>,
     blocked_before: u64,
-    /// It was asked to stop because a device of its was blocked.
-    faulted: bool,
     done: bool,
 }
 
@@ -72,14 +80,14 @@ pub(super) struct Done {
 /// All of [`run`] but its summary.
 pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<Done, Refused> {
     let table = run.survey.table();
-    let (mut holds, mut holdings, mut partitions) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut holds, mut holdings, mut vcpus) = (Vec::new(), Vec::new(), Vec::new());
     for ready in run.guests {
         let name = ready.guest.name.clone();
         match open(table, ready, features, entry_ticks) {
-            Ok((hold, holding, partition)) => {
+            Ok((hold, holding, of_guest)) => {
                 holds.push(hold);
                 holdings.push(holding);
-                partitions.push(partition);
+                vcpus.push(of_guest);
             }
             Err(text) => {
                 run.survey.report(&run.config);
@@ -95,23 +103,23 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
     }
     let (waited, mut starts) = (clock::waited(), Vec::new());
     let mut failures: Vec<String> = Vec::new();
-    for (hold, partition) in holds.iter_mut().zip(partitions) {
-        log::info!("{} starts on CPU {}", hold.name(), hold.cpu);
-        if let Err(mut partition) = MAILBOXES.send(hold.cpu, partition) {
-            failures.push(alloc::format!("CPU {} is busy", hold.cpu));
-            finish(table, hold, &mut partition, "", &mut failures);
-        }
+    for (hold, vcpus) in holds.iter_mut().zip(vcpus) {
+        log::info!("{} starts on {}", hold.name(), cpus(&hold.cpus));
+        hold.send(vcpus, &mut failures);
     }
-    for hold in holds.iter_mut().filter(|hold| !hold.done) {
-        if let Some(mut partition) = untaken(hold.cpu) {
-            failures.push(alloc::format!("CPU {} does not begin with its guest", hold.cpu));
-            finish(table, hold, &mut partition, "", &mut failures);
+    for hold in &mut holds {
+        for cpu in hold.cpus.clone() {
+            if let Some(Parcel::Vcpu(vcpu)) = untaken(cpu) {
+                failures.push(alloc::format!("CPU {cpu} does not begin with its guest"));
+                hold.ended.push(*vcpu);
+                hold.partition.cpus.stop();
+            }
         }
     }
     run.survey.report(&run.config);
     let started = clock::ticks();
     let deadline = u64::from(run.config.deadline_ms) * clock::khz();
-    let (mut stopping, mut gone) = (None, false);
+    let (mut stopping, mut gone) = (false, false);
     let mut watch = Watch::default();
     while holds.iter().any(|hold| !hold.done) && !gone {
         cpu::nap(LOOK_US);
@@ -120,40 +128,45 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
             faults::poll(table, &holdings, &mut watch, nanoseconds(now));
         }
         for hold in holds.iter_mut().filter(|hold| !hold.done) {
-            if let Some(partition) = MAILBOXES.collect(hold.cpu) {
-                if let Some(table) = table {
-                    faults::poll(table, &holdings, &mut watch, nanoseconds(now));
-                }
-                if partition.restarts == 0 && partition.failed.is_none() {
-                    starts.push((hold.name().to_string(), partition.start_ticks()));
-                }
-                let late = stopping.is_some();
-                let partition = blocked(hold, partition, &mut watch, late);
-                everybody_left(table, hold, partition, features, late, &mut failures);
+            hold.partition.poll_lines();
+            let left = match hold.collect(now, stopping, &mut failures) {
+                Collected::Nothing => continue,
+                Collected::All => None,
+                Collected::Failed(failed) => Some(failed),
+            };
+            if let Some(table) = table {
+                faults::poll(table, &holdings, &mut watch, nanoseconds(now));
             }
+            if hold.first_start.is_none() {
+                let ticks = hold.partition.start_ticks();
+                starts.push((hold.name().to_string(), ticks));
+                hold.first_start = Some(ticks);
+            }
+            // Another life begins without what was done because of this one.
+            watch.forget(hold.ready.number, &hold.requesters);
+            everybody_left(table, hold, left, features, stopping, &mut failures);
         }
-        for hold in holds.iter_mut().filter(|hold| !hold.done && !hold.faulted) {
-            if watch.stops(hold.ready.number) {
+        for hold in holds.iter_mut().filter(|hold| !hold.done) {
+            if watch.stops(hold.ready.number) && !hold.partition.cpus.stopping() {
                 log::warn!("{} is stopped: its device was blocked", hold.name());
-                hold.faulted = true;
-                MAILBOXES.stop(hold.cpu);
+                hold.partition.end(Ending::Blocked);
+                hold.ending_since.get_or_insert(now);
             }
         }
-        match stopping {
-            None if deadline != 0 && now - started > deadline => {
-                for hold in holds.iter().filter(|hold| !hold.done) {
-                    log::warn!(
-                        "{} still runs after {} ms; it is stopped",
-                        hold.name(),
-                        run.config.deadline_ms
-                    );
-                    MAILBOXES.stop(hold.cpu);
-                }
-                stopping = Some(now);
+        if !stopping && deadline != 0 && now - started > deadline {
+            stopping = true;
+            for hold in holds.iter_mut().filter(|hold| !hold.done) {
+                log::warn!(
+                    "{} still runs after {} ms; it is stopped",
+                    hold.name(),
+                    run.config.deadline_ms
+                );
+                hold.partition.end(Ending::Deadline);
+                hold.ending_since.get_or_insert(now);
             }
-            Some(since) => gone = now - since > STOP_MS * clock::khz(),
-            None => {}
         }
+        // Whoever is stuck is given up when nobody else runs any more.
+        gone = holds.iter().all(|hold| hold.done || hold.is_stuck(now));
     }
     for hold in holds.iter().filter(|hold| !hold.done) {
         failures.push(alloc::format!(
@@ -170,8 +183,18 @@ pub(super) fn execute(run: Run, features: Features, entry_ticks: u64) -> Result<
     })
 }
 
-/// Waits until `cpu` has taken its partition, and takes it back if it does not come.
-fn untaken(cpu: usize) -> Option<Box<Partition>> {
+/// `CPU 1`, or `CPUs 1, 2`.
+fn cpus(of: &[usize]) -> String {
+    let mut text = String::from(if of.len() == 1 { "CPU " } else { "CPUs " });
+    for (number, cpu) in of.iter().enumerate() {
+        let comma = if number == 0 { "" } else { ", " };
+        text.push_str(&alloc::format!("{comma}{cpu}"));
+    }
+    text
+}
+
+/// Waits until `cpu` has taken its vCPU, and takes it back if it does not come.
+fn untaken(cpu: usize) -> Option<Parcel> {
     let until = clock::ticks() + TAKE_MS * clock::khz();
     while !MAILBOXES.taken(cpu) {
         if clock::ticks() > until {
@@ -192,9 +215,9 @@ fn open(
     ready: Ready,
     features: Features,
     entry_ticks: u64,
-) -> Result<(Holds, Holding, Box<Partition>), String> {
+) -> Result<(Holds, Holding, Vec<Vcpu>), String> {
     let owner = Owner::Guest(ready.number);
-    let mut partition =
+    let (partition, vcpus) =
         Partition::build(&ready, table, features, entry_ticks).map_err(|error| error.to_string())?;
     let (mut domain, mut sets) = (None, 0);
     let (mut requesters, mut blocked_before) = (Vec::new(), 0);
@@ -204,7 +227,7 @@ fn open(
         let made = table
             .domain(owner, partition.dma_regions())
             .map_err(|error| error.to_string())?;
-        partition.backend.leases = table.open(plan, &made).map_err(|error| error.to_string())?;
+        partition.hold(table.open(plan, &made).map_err(|error| error.to_string())?);
         domain = Some(made);
         let ids = plan
             .cohorts()
@@ -225,94 +248,173 @@ fn open(
         on_fault: ready.guest.on_fault,
     };
     crate::steps::done("cohorts opened");
-    let cpu = ready.grant.cpu;
     Ok((
         Holds {
+            cpus: ready.grant.cpus.clone(),
             ready: Arc::new(ready),
-            cpu,
+            partition,
+            ended: Vec::new(),
+            ending_since: None,
+            restarts: 0,
+            first_start: None,
             domain,
             sets,
             requesters,
             blocked_before,
-            faulted: false,
             done: false,
         },
         holding,
-        partition,
+        vcpus,
     ))
+}
+
+/// What the CPUs of a guest have given back.
+enum Collected {
+    /// Not all that is out.
+    Nothing,
+    /// All its vCPUs.
+    All,
+    /// The guest cannot be made anew.
+    Failed(Failed),
 }
 
 impl Holds {
     fn name(&self) -> &str {
         &self.ready.guest.name
     }
-}
 
-/// `partition`, which has ended, with its end put down to the blocked access that it was stopped for, if so. Another life begins without
-/// what was done because of this one.
-fn blocked(hold: &mut Holds, mut partition: Box<Partition>, watch: &mut Watch, late: bool) -> Box<Partition> {
-    if hold.faulted && !late && partition.ending == Ending::Deadline {
-        partition.ending = Ending::Blocked;
+    /// Hands out the vCPUs of a life.
+    fn send(&mut self, vcpus: Vec<Vcpu>, failures: &mut Vec<String>) {
+        for (cpu, vcpu) in self.cpus.iter().zip(vcpus) {
+            // A CPU that does not take its vCPU would be waited for without end.
+            if let Err(Parcel::Vcpu(vcpu)) = MAILBOXES.send(*cpu, Parcel::Vcpu(Box::new(vcpu))) {
+                failures.push(alloc::format!("CPU {cpu} is busy"));
+                self.ended.push(*vcpu);
+                self.partition.cpus.stop();
+            }
+        }
     }
-    hold.faulted = false;
-    watch.forget(hold.ready.number, &hold.requesters);
-    partition
+
+    /// Takes in what its CPUs have given back: vCPUs that have ended, or another life, whose vCPUs are handed out at once. `late` says
+    /// that the deadline has passed.
+    fn collect(&mut self, now: u64, late: bool, failures: &mut Vec<String>) -> Collected {
+        for cpu in self.cpus.clone() {
+            match MAILBOXES.collect(cpu) {
+                None | Some(Parcel::Again(_)) => {}
+                Some(Parcel::Vcpu(vcpu)) => {
+                    self.ended.push(*vcpu);
+                    self.ending_since.get_or_insert(now);
+                }
+                Some(Parcel::Anew(made)) => match *made {
+                    Err(failed) => return Collected::Failed(failed),
+                    Ok((partition, vcpus)) => {
+                        self.partition = partition;
+                        self.restarts += 1;
+                        if late {
+                            self.partition.end(Ending::Deadline);
+                        }
+                        self.send(vcpus, failures);
+                    }
+                },
+            }
+        }
+        if self.ended.len() == self.cpus.len() {
+            Collected::All
+        } else {
+            Collected::Nothing
+        }
+    }
+
+    /// Whether some of its vCPUs have not ended, long after they were to.
+    fn is_stuck(&self, now: u64) -> bool {
+        !self.done
+            && self
+                .ending_since
+                .is_some_and(|since| now - since > STOP_MS * clock::khz())
+    }
+
+    /// Interrupts of its devices in the life that has ended.
+    fn interrupts(&self) -> u64 {
+        self.ended.iter().map(|vcpu| vcpu.platform.interrupts()).sum()
+    }
+
+    /// Exits of all vCPUs in the life that has ended, by reason.
+    fn exits(&self) -> Vec<(String, u64)> {
+        let mut sums = BTreeMap::new();
+        for (kind, count) in self.ended.iter().flat_map(|vcpu| vcpu.platform.exits()) {
+            *sums.entry(kind).or_insert(0) += count;
+        }
+        let named = sums
+            .into_iter()
+            .map(|(kind, count)| (String::from(kind.name()), count));
+        named.collect()
+    }
 }
 
-/// Every CPU of a guest has left it, and nothing interrupts for it any more: it is started again, or its life is over. This is the one
-/// place where a guest's end is judged.
+/// Every CPU of a guest has left it: it is started again, or its life is over. This is the one place where a guest's end is judged.
+/// `failed` is why it was to be started again and was not.
 fn everybody_left(
     table: Option<&'static Table>,
     hold: &mut Holds,
-    mut partition: Box<Partition>,
+    failed: Option<Failed>,
     features: Features,
     late: bool,
     failures: &mut Vec<String>,
 ) {
-    let reason = partition.reason();
-    let next = match &partition.failed {
+    if failed.is_none() {
+        hold.partition.quiet();
+    }
+    let reason = hold.partition.reason();
+    let next = match &failed {
         Some(failed) => Err(alloc::format!("; it is not started again: {}", failed.why)),
-        None => match life::next(hold.ready.guest.on_exit, reason, partition.restarts, late) {
+        None => match life::next(hold.ready.guest.on_exit, reason, hold.restarts, late) {
             Next::Again { number, of } => Ok((number, of)),
             Next::Over(over) => Err(over.to_string()),
         },
     };
-    let over = match next {
-        Ok((number, of)) => {
-            partition.again = Some(Again {
+    let over = match (next, hold.cpus.first()) {
+        (Ok((number, of)), Some(cpu)) => {
+            let again = Again {
+                old: Arc::clone(&hold.partition),
+                interrupts: hold.interrupts(),
                 ready: Arc::clone(&hold.ready),
                 table,
                 features,
                 number,
                 of,
                 reason,
-                how: partition.ending().1,
+                how: hold.partition.ending().1,
                 since: clock::ticks(),
-            });
-            match MAILBOXES.send(hold.cpu, partition) {
-                Ok(()) => return,
-                Err(back) => {
-                    partition = back;
-                    alloc::format!("; it is not started again: CPU {} is busy", hold.cpu)
+            };
+            match MAILBOXES.send(*cpu, Parcel::Again(Box::new(again))) {
+                Ok(()) => {
+                    hold.ended.clear();
+                    hold.ending_since = None;
+                    return;
                 }
+                Err(_) => alloc::format!("; it is not started again: CPU {cpu} is busy"),
             }
         }
-        Err(over) => over,
+        (Ok(_), None) => String::new(),
+        (Err(over), _) => over,
     };
-    finish(table, hold, &mut partition, &over, failures);
+    finish(table, hold, failed, &over, failures);
 }
 
-/// Cohorts of a guest that are out of service after `leases` were closed, and why.
-fn close_all(table: Option<&'static Table>, partition: &mut Partition) -> Vec<(CohortId, String)> {
+/// Cohorts of a guest that are out of service after its leases were closed, and why. `failed` says of one that was to rest for
+/// another life, and did not.
+fn close_all(
+    table: Option<&'static Table>,
+    partition: &Partition,
+    failed: Option<Failed>,
+) -> Vec<(CohortId, String)> {
     let mut broken = Vec::new();
-    // One that was to rest for another life, and did not.
-    let failed = partition.failed.take();
     if let Some((cohort, failed)) = failed.and_then(|failed| Some((failed.cohort?, failed.why)))
         && let Some(CohortState::Broken(_)) = table.and_then(|table| table.state(cohort))
     {
         broken.push((cohort, failed));
     }
-    for lease in partition.backend.leases.drain(..).rev() {
+    for lease in partition.take_leases().into_iter().rev() {
         let cohort = lease.cohort();
         if let Err(failure) = lease.close() {
             broken.push((cohort, failure.0.to_string()));
@@ -327,16 +429,16 @@ fn close_all(table: Option<&'static Table>, partition: &mut Partition) -> Vec<(C
 fn finish(
     table: Option<&'static Table>,
     hold: &mut Holds,
-    partition: &mut Partition,
+    failed: Option<Failed>,
     over: &str,
     failures: &mut Vec<String>,
 ) {
     hold.done = true;
-    let name = &hold.ready.guest.name;
+    let (name, partition) = (&hold.ready.guest.name, &hold.partition);
     let (success, how) = partition.ending();
     let (reason, how) = (partition.reason(), how + over);
     let mut closed = true;
-    for (_, why) in close_all(table, partition) {
+    for (_, why) in close_all(table, partition, failed) {
         closed = false;
         failures.push(alloc::format!("a cohort of {name} is out of service: {why}"));
     }
@@ -365,12 +467,12 @@ fn finish(
         as_expected,
         reason,
         how,
-        restarts: partition.restarts,
-        exits: partition.exits(),
-        interrupts: partition.interrupts(),
+        restarts: hold.restarts,
+        exits: hold.exits(),
+        interrupts: hold.interrupts(),
         dma_faults: table.map_or(0, |table| faults::of(table, &hold.requesters)) - hold.blocked_before,
         sets: hold.sets,
-        start_ticks: partition.start_ticks(),
+        start_ticks: hold.first_start.unwrap_or_else(|| partition.start_ticks()),
     }));
 }
 

@@ -5,14 +5,15 @@
 //! [`nested`] builds the tables that hold a guest's memory, for the vendors whose format is the processor's own.
 
 mod exit;
+pub mod gate;
 pub mod nested;
 pub mod svm;
 mod vcpu;
 
 pub use exit::{Exit, ExitKind, IoDirection, IoExit, NestedFault};
 pub use vcpu::{
-    CodeSegment, ContextMsr, Exception, Gpr, Gprs, InvalidMsrValue, LongEntry, Segment, VcpuState, cr0, cr4,
-    efer, rflags,
+    CodeSegment, ContextMsr, Exception, Gpr, Gprs, InvalidMsrValue, LongEntry, RealEntry, Segment, VcpuState,
+    cr0, cr4, efer, rflags,
 };
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Nested page tables in the AMD64 format: which host memory stands behind a guest's physical addresses.
 //!
-//! Built from ranges of the guest's memory and of its devices, and changed while the guest does not run. The engine is
+//! Built from ranges of the guest's memory and of its devices, and changed while the guest runs: what is taken out counts as gone when
+//! its processors were flushed ([`super::gate`]), and only then are the frames that it freed given back. The engine is
 //! [`crate::memory::tables`]; here is what the entries mean.
 
 use crate::addr::{GuestPhys, HostPhys};
@@ -125,26 +126,26 @@ impl<F: FrameSource> NestedTables<F> {
     /// Lets the guest reach `size` bytes of the host at `hpa` through `gpa`.
     ///
     /// # Errors
-    /// [`MapError`]; nothing is mapped then.
+    /// [`MapError`]; nothing is mapped then. Tables that it made and took out again wait for [`release`](Self::release).
     pub fn map(&mut self, gpa: GuestPhys, hpa: HostPhys, size: u64, rights: Rights) -> Result<(), MapError> {
         let mapped = self.0.map(gpa.0, hpa, size, rights.leaf().bits());
-        mapped.map_err(|error| {
-            // The guest does not run now, and what a failure took back it has never seen.
-            self.0.release();
-            refused(error, gpa, hpa, size)
-        })
+        mapped.map_err(|error| refused(error, gpa, hpa, size))
     }
 
-    /// Takes back what is mapped of `size` bytes at `gpa`; holes are fine. The guest does not run meanwhile, and its processor is
-    /// flushed before it runs again: the tables that this empties are used for something else at once.
+    /// Takes back what is mapped of `size` bytes at `gpa`; holes are fine. The guest may reach it until its processors are flushed;
+    /// the tables that this empties wait for [`release`](Self::release).
     ///
     /// # Errors
     /// [`MapError::Alignment`], [`MapError::Range`], or [`MapError::Overlap`] with a page that would have to be cut; nothing is
     /// taken back.
     pub fn unmap(&mut self, gpa: GuestPhys, size: u64) -> Result<(), MapError> {
         let done = self.0.unmap(gpa.0, size);
-        self.0.release();
         done.map_err(|error| refused(error, gpa, HostPhys(0), size))
+    }
+
+    /// Gives back the frames of tables that were emptied: every processor was flushed since, or the guest does not run.
+    pub fn release(&mut self) {
+        self.0.release();
     }
 
     /// What stands behind `gpa`, if anything.

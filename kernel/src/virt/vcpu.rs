@@ -127,6 +127,36 @@ pub struct LongEntry {
     pub data: u16,
 }
 
+/// Registers at a vCPU's first instruction in real mode, with all else as INIT leaves it (AMD64 manual, volume 2, table 14-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RealEntry {
+    /// Selector of the code segment.
+    pub selector: u16,
+    /// Its base.
+    pub base: u64,
+    /// IP.
+    pub ip: u16,
+}
+
+impl RealEntry {
+    /// The reset vector.
+    pub const RESET: Self = Self {
+        selector: 0xf000,
+        base: 0xffff_0000,
+        ip: 0xfff0,
+    };
+
+    /// Where a start-up message with this page number leads.
+    #[must_use]
+    pub const fn start_up(page: u8) -> Self {
+        Self {
+            selector: (page as u16) << 8,
+            base: (page as u64) << 12,
+            ip: 0,
+        }
+    }
+}
+
 /// A segment register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the processor's own")]
@@ -234,6 +264,11 @@ pub trait VcpuState {
     /// Injects an external interrupt on the next entry. `false`, and nothing done, where the guest cannot take
     /// one now ([`interruptible`](Self::interruptible)).
     fn inject_interrupt(&mut self, vector: u8) -> bool;
+    /// Injects a non-maskable interrupt on the next entry. `false`, and nothing done, where the guest cannot take one now: it has not
+    /// returned from the one before, or another event is about to be injected.
+    fn inject_nmi(&mut self) -> bool;
+    /// Puts the vCPU at this instruction, all else as INIT leaves it.
+    fn restart(&mut self, entry: RealEntry);
     /// Raises an exception on the next entry, in place of completing the present instruction.
     fn inject_exception(&mut self, exception: Exception);
     /// Asks for [`Exit::InterruptWindow`](super::Exit::InterruptWindow) as soon as the guest can take an
@@ -264,6 +299,8 @@ pub(crate) mod fake {
         pub(crate) interrupt: Option<u8>,
         pub(crate) exception: Option<Exception>,
         pub(crate) window: bool,
+        pub(crate) nmi: bool,
+        pub(crate) restarted: Option<RealEntry>,
     }
 
     impl Default for FakeVcpu {
@@ -289,6 +326,8 @@ pub(crate) mod fake {
                 interrupt: None,
                 exception: None,
                 window: false,
+                nmi: false,
+                restarted: None,
             }
         }
     }
@@ -360,6 +399,22 @@ pub(crate) mod fake {
                 self.interrupt = Some(vector);
             }
             can
+        }
+        fn inject_nmi(&mut self) -> bool {
+            let can = !self.nmi;
+            self.nmi = true;
+            can
+        }
+        fn restart(&mut self, entry: RealEntry) {
+            *self = Self {
+                rip: entry.ip.into(),
+                efer: 0,
+                cr0: 0,
+                restarted: Some(entry),
+                ..Self::default()
+            };
+            self.bases[Segment::Cs as usize] = entry.base;
+            (self.code.long, self.code.default32) = (false, false);
         }
         fn inject_exception(&mut self, exception: Exception) {
             self.exception = Some(exception);

@@ -1,7 +1,7 @@
 //! Bare-metal guests: the programs that the demo and the machine tests run in Cohort's partitions.
 //!
 //! `storage` drives an NVMe controller as a driver does on hardware, `rogue` lets a device attack all memory
-//! that is not its own, `faulty` does one forbidden thing. They know nothing of Cohort: they meet a PVH entry, a
+//! that is not its own, `several` has two CPUs, `faulty` does one forbidden thing. They know nothing of Cohort: they meet a PVH entry, a
 //! local APIC, ACPI tables and PCI, and run natively on QEMU's q35 as well, which is how they are tested.
 //!
 //! ```text
@@ -41,6 +41,8 @@ pub mod pattern;
 pub mod pci;
 #[cfg(target_os = "none")]
 pub mod rogue;
+#[cfg(target_os = "none")]
+pub mod several;
 #[cfg(target_os = "none")]
 pub mod storage;
 

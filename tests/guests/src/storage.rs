@@ -21,16 +21,16 @@ use crate::nvme::{CLASS, Controller, Wait};
 use crate::rt::{Failure, Machine, apic, exit, interrupts, time};
 
 /// The vector of the controller's interrupt.
-const DISK_VECTOR: u8 = 0x50;
+pub(crate) const DISK_VECTOR: u8 = 0x50;
 
 /// Sectors of one command, in turn: one page, exactly one, two, and lists of pages.
 const CHUNKS: [u64; 5] = [1, 8, 16, 24, 64];
 
 /// What to do.
-struct Task {
-    supplied: Range<u64>,
-    written: Range<u64>,
-    seed: u64,
+pub(crate) struct Task {
+    pub(crate) supplied: Range<u64>,
+    pub(crate) written: Range<u64>,
+    pub(crate) seed: u64,
 }
 
 /// The program.
@@ -114,7 +114,7 @@ pub fn run(machine: &Machine) -> Result<(), Failure> {
 }
 
 /// Writes the pattern, one half by polling, the other by interrupts, and flushes.
-fn write(disk: &mut Controller, task: &Task) -> Result<(), Failure> {
+pub(crate) fn write(disk: &mut Controller, task: &Task) -> Result<(), Failure> {
     let middle = task.written.start.midpoint(task.written.end);
     for (wait, range) in [
         (Wait::Polling, task.written.start..middle),
@@ -139,7 +139,7 @@ fn write(disk: &mut Controller, task: &Task) -> Result<(), Failure> {
 }
 
 /// Reads `range` and checks each sector.
-fn verify(
+pub(crate) fn verify(
     disk: &mut Controller,
     wait: Wait,
     kind: Kind,

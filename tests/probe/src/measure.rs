@@ -20,7 +20,7 @@ pub(crate) fn ticks() {
     let _ = writeln!(Output);
 }
 
-/// Reads `bytes` at a time, `count` times, one after the other over the disk, and prints the median.
+/// Reads `bytes` at a time, `count` times, one after the other over the disk, and prints the median and the least.
 pub(crate) fn read(path: &str, bytes: u32, count: u32) -> Result<(), Failure> {
     let (file, buffer) = (File::disk(path)?, sys::buffer()?);
     let piece = buffer.get_mut(..bytes as usize).ok_or(Failure::Usage)?;
@@ -45,8 +45,9 @@ pub(crate) fn read(path: &str, bytes: u32, count: u32) -> Result<(), Failure> {
     }
     let after = Counters::now();
     took.sort_unstable();
-    let median = took.get(took.len() / 2).copied().unwrap_or_default();
-    let _ = write!(Output, "bytes={bytes} reads={count} ticks={median}");
+    let (least, median) = (took.first(), took.get(took.len() / 2));
+    let (least, median) = (least.unwrap_or(&0), median.unwrap_or(&0));
+    let _ = write!(Output, "bytes={bytes} reads={count} ticks={median} least={least}");
     if let (Some(before), Some(after)) = (before, after) {
         for (name, count) in NAMES.iter().zip(after.since(&before)) {
             if count != 0 {

@@ -1,7 +1,7 @@
 //! CPUID as a guest sees it: the bits that a table lets through, and a topology of the guest's own CPUs.
 //!
 //! A feature is let through only when nothing else has to be emulated or switched for it. XSAVE and with it AVX
-//! stay hidden (XCR0 is not switched), so do SVM, x2APIC, the TSC deadline, MONITOR, RDTSCP and machine checks.
+//! stay hidden (XCR0 is not switched), so do SVM, the TSC deadline, MONITOR, RDTSCP and machine checks.
 
 use cohort_abi::statistics;
 
@@ -15,13 +15,17 @@ pub struct Registers {
     pub edx: u32,
 }
 
-/// Which of the guest's CPUs asks, and how many there are.
+/// Which of the guest's CPUs asks, and what is the same for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Topology {
+pub struct Processor {
     /// APIC id of the one that asks: its number.
     pub apic_id: u8,
+    /// Its local APIC is enabled by IA32_APIC_BASE.
+    pub apic: bool,
     /// CPUs of the guest, at least 1.
     pub cpus: u8,
+    /// Ticks of the time-stamp counter in a millisecond; 0 where it is not known.
+    pub tsc_khz: u64,
 }
 
 /// First leaf of a hypervisor's own.
@@ -29,7 +33,15 @@ pub const HYPERVISOR: u32 = statistics::LEAF - 1;
 /// What [`HYPERVISOR`] says in EBX, ECX and EDX.
 pub const SIGNATURE: &[u8; 12] = statistics::SIGNATURE;
 
-const MAX_BASIC: u32 = 0xb;
+/// Leaf with the frequencies of the time-stamp counter and of the local APIC's timer in kHz, as VMware defined it.
+pub const TIMING: u32 = 0x4000_0010;
+/// Frequency of the time-stamp counter by that of a crystal, which also drives the local APIC's timer (Intel SDM volume 3, section
+/// 20.7.3).
+const CRYSTAL: u32 = 0x15;
+/// Frequencies of the processor in MHz.
+const FREQUENCIES: u32 = 0x16;
+
+const MAX_BASIC: u32 = FREQUENCIES;
 const MAX_EXTENDED: u32 = 0x8000_0008;
 const ALL: u32 = u32::MAX;
 
@@ -65,6 +77,8 @@ const fn rule(leaf: u32, eax: u32, ebx: u32, ecx: u32, edx: u32) -> Rule {
 const BASIC_EDX: u32 = bits(&[0, 2, 3, 4, 5, 6, 8, 9, 11, 13, 15, 16, 17, 19, 23, 24, 25, 26]);
 // SSE3 PCLMULQDQ SSSE3 CMPXCHG16B SSE4.1 SSE4.2 MOVBE POPCNT AES RDRAND
 const BASIC_ECX: u32 = bits(&[0, 1, 9, 13, 19, 20, 22, 23, 25, 30]);
+const X2APIC: u32 = 1 << 21;
+const APIC: u32 = 1 << 9;
 const HYPERVISOR_PRESENT: u32 = 1 << 31;
 const HYPER_THREADING: u32 = 1 << 28;
 // FSGSBASE BMI1 SMEP BMI2 ERMS RDSEED ADX SMAP CLFLUSHOPT
@@ -99,7 +113,7 @@ const TABLE: &[Rule] = &[
 pub fn filter(
     leaf: u32,
     subleaf: u32,
-    topology: Topology,
+    processor: Processor,
     hardware: impl Fn(u32, u32) -> Registers,
 ) -> Registers {
     let mut answer = match TABLE.iter().find(|rule| rule.leaf == leaf) {
@@ -114,13 +128,17 @@ pub fn filter(
         }
         _ => Registers::default(),
     };
-    let (id, cpus) = (u32::from(topology.apic_id), u32::from(topology.cpus));
+    let (id, cpus) = (u32::from(processor.apic_id), u32::from(processor.cpus));
     match leaf {
         0 => answer.eax = MAX_BASIC,
         1 => {
             answer.ebx |= id << 24 | cpus << 16;
-            answer.ecx |= HYPERVISOR_PRESENT;
+            // Emulated, whether the hardware has it or not.
+            answer.ecx |= HYPERVISOR_PRESENT | X2APIC;
             answer.edx |= if cpus > 1 { HYPER_THREADING } else { 0 };
+            if !processor.apic {
+                answer.edx &= !APIC;
+            }
         }
         0xb => answer = extended_topology(subleaf, id, cpus),
         HYPERVISOR => {
@@ -133,17 +151,41 @@ pub fn filter(
                 ])
             };
             answer = Registers {
-                eax: statistics::LEAF,
+                eax: TIMING,
                 ebx: word(0),
                 ecx: word(4),
                 edx: word(8),
             };
         }
+        TIMING => {
+            let khz = u32::try_from(processor.tsc_khz).unwrap_or(0);
+            (answer.eax, answer.ebx) = (khz, khz);
+        }
+        CRYSTAL | FREQUENCIES => answer = frequencies(leaf, processor.tsc_khz),
         0x8000_0000 => answer.eax = MAX_EXTENDED,
         0x8000_0008 => answer.ecx = cpus.saturating_sub(1) | id_bits(cpus) << 12,
         _ => {}
     }
     answer
+}
+
+/// The local APIC's timer counts ticks of the time-stamp counter, so that the crystal is as fast as that: the ratio is one. A frequency
+/// that does not fit into 32 bits is not told.
+fn frequencies(leaf: u32, khz: u64) -> Registers {
+    match (leaf, u32::try_from(khz.saturating_mul(1000))) {
+        (_, Err(_) | Ok(0)) => Registers::default(),
+        (CRYSTAL, Ok(hz)) => Registers {
+            eax: 1,
+            ebx: 1,
+            ecx: hz,
+            edx: 0,
+        },
+        (_, Ok(hz)) => Registers {
+            eax: hz / 1_000_000,
+            ebx: hz / 1_000_000,
+            ..Registers::default()
+        },
+    }
 }
 
 const fn id_bits(cpus: u32) -> u32 {
@@ -175,7 +217,12 @@ mod tests {
         ecx: ALL,
         edx: ALL,
     };
-    const TWO: Topology = Topology { apic_id: 1, cpus: 2 };
+    const TWO: Processor = Processor {
+        apic_id: 1,
+        apic: true,
+        cpus: 2,
+        tsc_khz: 2_500_000,
+    };
 
     fn ask(leaf: u32, subleaf: u32) -> Registers {
         filter(leaf, subleaf, TWO, |_, _| ONES)
@@ -184,7 +231,7 @@ mod tests {
     #[test]
     fn features_that_nobody_emulates_are_hidden() {
         let basic = ask(1, 0);
-        for hidden in [3, 5, 12, 15, 17, 21, 24, 26, 27, 28, 29] {
+        for hidden in [3, 5, 12, 15, 17, 24, 26, 27, 28, 29] {
             assert_eq!(basic.ecx >> hidden & 1, 0, "ecx bit {hidden}");
         }
         for hidden in [7, 12, 14, 18, 21] {
@@ -239,6 +286,39 @@ mod tests {
         );
         assert_eq!(ask(0xb, 2).ebx, 0);
         assert_eq!(ask(0x8000_0008, 0).ecx, 1 | 1 << 12);
+    }
+
+    #[test]
+    fn x2apic_is_there_on_every_processor_and_a_disabled_apic_is_not() {
+        let bits = |apic| {
+            let processor = Processor { apic, ..TWO };
+            let leaf = filter(1, 0, processor, |_, _| Registers {
+                eax: ALL,
+                ecx: 0,
+                ..ONES
+            });
+            (leaf.ecx >> 21 & 1, leaf.edx >> 9 & 1)
+        };
+        assert_eq!((bits(true), bits(false)), ((1, 1), (1, 0)));
+    }
+
+    #[test]
+    fn frequencies_are_told_where_they_fit() {
+        let leaf = ask(TIMING, 0);
+        assert_eq!((leaf.eax, leaf.ebx), (2_500_000, 2_500_000));
+        let crystal = ask(CRYSTAL, 0);
+        assert_eq!((crystal.eax, crystal.ebx, crystal.ecx), (1, 1, 2_500_000_000));
+        assert_eq!(ask(FREQUENCIES, 0).eax, 2_500);
+        assert!(ask(0, 0).eax >= FREQUENCIES && ask(HYPERVISOR, 0).eax >= TIMING);
+        for tsc_khz in [0, 5_000_000, u64::MAX] {
+            let processor = Processor { tsc_khz, ..TWO };
+            for leaf in [CRYSTAL, FREQUENCIES] {
+                assert_eq!(filter(leaf, 0, processor, |_, _| ONES), Registers::default());
+            }
+        }
+        for between in [0xc, 0xd, 0x14, HYPERVISOR + 1] {
+            assert_eq!(ask(between, 0), Registers::default());
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The table of model-specific registers.
 
 use crate::virt::ContextMsr;
-use spec::msr;
+use spec::{lapic, msr};
 
 /// How a register is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,8 +10,10 @@ pub enum MsrAccess {
     Direct,
     /// Part of the context that only the vendor module can reach.
     Context(ContextMsr),
-    /// APIC_BASE: what the platform says; a write must not change it.
+    /// APIC_BASE: the mode of the local APIC.
     ApicBase,
+    /// The register of the local APIC with this number, in x2APIC mode; denied in any other.
+    X2Apic(u8),
     /// The time-stamp counter, read only.
     Tsc,
     /// Reads this value; a write is the guest's fault.
@@ -55,6 +57,11 @@ const TABLE: &[(u32, MsrAccess)] = &[
 /// How the register is answered, or `None` where it is denied.
 #[must_use]
 pub fn msr(number: u32) -> Option<MsrAccess> {
+    if let Some(of_apic) = number.checked_sub(lapic::X2APIC_MSR)
+        && of_apic < lapic::X2APIC_MSRS
+    {
+        return Some(MsrAccess::X2Apic(of_apic as u8));
+    }
     TABLE
         .iter()
         .find(|(row, _)| *row == number)
@@ -79,7 +86,8 @@ mod tests {
         for denied in [
             0,
             0x6e0,
-            0x800,
+            0x7ff,
+            0x900,
             0xc000_0103,
             0xc001_0117,
             0xc001_0015 + 1,

@@ -23,7 +23,8 @@ pub(super) fn decode(vmcb: &Vmcb) -> Exit {
         exit_code::INTR => Exit::ExternalInterrupt,
         exit_code::NMI => Exit::Nmi,
         exit_code::INIT => Exit::Init,
-        exit_code::VINTR => Exit::InterruptWindow,
+        // IRET opens the window for the next non-maskable interrupt.
+        exit_code::VINTR | exit_code::IRET => Exit::InterruptWindow,
         exit_code::CPUID => Exit::Cpuid,
         exit_code::HLT => Exit::Hlt,
         exit_code::IOIO => Exit::Io(IoExit {

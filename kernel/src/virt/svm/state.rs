@@ -3,14 +3,14 @@
 use super::decode;
 use super::permission::{IoPermissions, MsrPermissions};
 use crate::virt::{
-    CodeSegment, ContextMsr, Exception, Exit, Gpr, Gprs, InvalidMsrValue, LongEntry, Segment, VcpuState, cr4,
-    efer, rflags,
+    CodeSegment, ContextMsr, Exception, Exit, Gpr, Gprs, InvalidMsrValue, LongEntry, RealEntry, Segment,
+    VcpuState, cr4, efer, rflags,
 };
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use spec::svm::{
     INTERCEPT_CR8, INTERRUPT_SHADOW, Intercept1, Intercept2, NP_ENABLE, TLB_FLUSH_ALL, V_INTR_VECTOR_SHIFT,
-    VirtualInterrupt, Vmcb, VmcbSegment, attributes, event,
+    VirtualInterrupt, Vmcb, VmcbSegment, attributes, event, exit_code,
 };
 
 /// Registers at a vCPU's first instruction, for the 32-bit entry of PVH: protected mode, no paging, flat segments.
@@ -26,14 +26,32 @@ pub struct EntryState {
 /// that no interrupt would ever leave the guest (CVE-2015-8104, CVE-2015-5307); #MC is the host's.
 const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
 
+/// What always leaves the guest: all that has a name, but for IRET.
+const INTERCEPTS: Intercept1 = Intercept1::all().difference(Intercept1::IRET);
+
 /// PAT at reset (manual volume 2, section 7.8.2).
 const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+/// Vector of non-maskable interrupts.
+const NMI_VECTOR: u64 = 2;
 /// The one address space id in use: a CPU runs one guest, and a new one starts with a flush.
 const ASID: u32 = 1;
 /// EFER bits that a guest may set.
 const GUEST_EFER: u64 = efer::SCE | efer::LME | efer::LMA | efer::NXE;
 const CR0_PG: u64 = 1 << 31;
 const CR0_RESET: u64 = 0x11;
+/// CR0 of real mode: only ET, which is always one. Caches stay on: the guest's memory is coherent.
+const CR0_REAL: u64 = 0x10;
+
+/// Whether the guest takes a non-maskable interrupt. Hardware without virtual NMIs does not say, so IRET is intercepted meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NmiMask {
+    /// It does.
+    Open,
+    /// It has not returned from the last one.
+    Blocked,
+    /// It executes the IRET at this address, on the stack of the last one.
+    Returning(u64),
+}
 
 /// One virtual CPU.
 #[derive(Debug)]
@@ -51,6 +69,7 @@ pub struct SvmVcpu {
     _ports: Arc<IoPermissions>,
     _msrs: Arc<MsrPermissions>,
     nrip_save: bool,
+    nmi: NmiMask,
 }
 
 impl SvmVcpu {
@@ -66,7 +85,7 @@ impl SvmVcpu {
         let mut vmcb = Box::new(Vmcb::EMPTY);
         vmcb.intercept_cr = INTERCEPT_CR8;
         vmcb.intercept_exceptions = EXCEPTIONS;
-        vmcb.intercept1 = Intercept1::all().bits();
+        vmcb.intercept1 = INTERCEPTS.bits();
         vmcb.intercept2 = Intercept2::all().bits();
         vmcb.iopm_base_pa = core::ptr::from_ref::<IoPermissions>(&ports) as u64;
         vmcb.msrpm_base_pa = core::ptr::from_ref::<MsrPermissions>(&msrs) as u64;
@@ -82,6 +101,7 @@ impl SvmVcpu {
             _ports: ports,
             _msrs: msrs,
             nrip_save,
+            nmi: NmiMask::Open,
         };
         vcpu.reset(EntryState { eip: 0, ebx: 0 });
         vcpu
@@ -129,6 +149,10 @@ impl SvmVcpu {
             vmcb.dbgctl,
         ) = (0, 0, 0, 0);
         (vmcb.event_injection, vmcb.interrupt_shadow) = (0, 0);
+        // Nothing that waits for the old state comes through.
+        vmcb.virtual_interrupt = VirtualInterrupt::V_INTR_MASKING.bits();
+        vmcb.intercept1 = INTERCEPTS.bits();
+        self.nmi = NmiMask::Open;
         vmcb.tlb_control = TLB_FLUSH_ALL;
         self.gprs = Gprs::default();
         self.gprs.set(Gpr::Rbx, u64::from(entry.ebx));
@@ -180,9 +204,13 @@ impl SvmVcpu {
         self.gprs.set(Gpr::Rsp, vmcb.rsp);
         vmcb.event_injection = 0;
         let exit = decode::decode(vmcb);
+        if vmcb.exit_code == exit_code::IRET {
+            vmcb.intercept1 &= !Intercept1::IRET.bits();
+            self.nmi = NmiMask::Returning(vmcb.rip);
+        }
         let raised = vmcb.intercept1 & Intercept1::VINTR.bits() == 0;
         let pending = vmcb.virtual_interrupt & VirtualInterrupt::V_IRQ.bits() != 0;
-        if exit == Exit::InterruptWindow || raised && !pending {
+        if vmcb.exit_code == exit_code::VINTR || raised && !pending {
             // The window has opened, or the interrupt is delivered: the next virtual interrupt is a window again.
             vmcb.virtual_interrupt &= VirtualInterrupt::V_INTR_MASKING.bits();
             vmcb.intercept1 |= Intercept1::VINTR.bits();
@@ -337,6 +365,47 @@ impl VcpuState for SvmVcpu {
         can
     }
 
+    fn inject_nmi(&mut self) -> bool {
+        let masked = match self.nmi {
+            NmiMask::Open => false,
+            NmiMask::Blocked => true,
+            // Until it has been executed.
+            NmiMask::Returning(at) => at == self.vmcb.rip,
+        };
+        let can = !masked
+            && self.vmcb.interrupt_shadow & INTERRUPT_SHADOW == 0
+            && self.vmcb.event_injection & event::VALID == 0;
+        if can {
+            self.vmcb.event_injection = event::VALID | event::TYPE_NMI | NMI_VECTOR;
+            self.vmcb.intercept1 |= Intercept1::IRET.bits();
+            self.nmi = NmiMask::Blocked;
+        }
+        can
+    }
+
+    fn restart(&mut self, entry: RealEntry) {
+        self.reset(EntryState { eip: 0, ebx: 0 });
+        let segment = |attributes| VmcbSegment {
+            selector: 0,
+            attributes,
+            limit: 0xffff,
+            base: 0,
+        };
+        let data = segment(attributes::DATA16);
+        let vmcb = &mut *self.vmcb;
+        vmcb.cs = VmcbSegment {
+            selector: entry.selector,
+            base: entry.base,
+            ..segment(attributes::CODE16)
+        };
+        (vmcb.ds, vmcb.es, vmcb.ss, vmcb.fs, vmcb.gs) = (data, data, data, data, data);
+        (vmcb.gdtr, vmcb.idtr) = (segment(0), segment(0));
+        vmcb.ldtr = segment(attributes::LDT);
+        vmcb.tr = segment(attributes::TSS32);
+        vmcb.cr0 = CR0_REAL;
+        vmcb.rip = entry.ip.into();
+    }
+
     fn inject_exception(&mut self, exception: Exception) {
         let error = exception.error.map_or(0, |code| {
             event::ERROR_VALID | u64::from(code) << event::ERROR_SHIFT
@@ -426,6 +495,50 @@ mod tests {
         assert!(vcpu.inject_interrupt(0x51));
         vcpu.request_interrupt_window();
         assert_eq!(raised(&vcpu), Some(0x51), "the window does not take its place");
+    }
+
+    #[test]
+    fn a_non_maskable_interrupt_masks_the_next_until_its_iret_is_done() {
+        let mut vcpu = vcpu();
+        assert!(vcpu.inject_nmi(), "RFLAGS.IF does not matter");
+        assert_eq!(vcpu.vmcb.event_injection, 0x8000_0202);
+        assert!(!vcpu.inject_interrupt(0x40) && !vcpu.inject_nmi());
+        vcpu.vmcb.exit_code = exit_code::CPUID;
+        vcpu.finish();
+        assert!(!vcpu.inject_nmi(), "its handler runs");
+        (vcpu.vmcb.exit_code, vcpu.vmcb.rip) = (exit_code::IRET, 0x1234);
+        assert_eq!(vcpu.finish(), Exit::InterruptWindow);
+        assert_eq!(vcpu.vmcb.intercept1 & Intercept1::IRET.bits(), 0);
+        assert!(!vcpu.inject_nmi(), "IRET comes first");
+        (vcpu.vmcb.exit_code, vcpu.vmcb.rip) = (exit_code::INTR, 0x5678);
+        vcpu.finish();
+        assert!(vcpu.inject_nmi());
+    }
+
+    #[test]
+    fn an_iret_does_not_take_a_raised_interrupt_away() {
+        let mut vcpu = vcpu();
+        vcpu.set_rflags(rflags::IF);
+        assert!(vcpu.inject_interrupt(0x40));
+        vcpu.vmcb.exit_code = exit_code::IRET;
+        vcpu.finish();
+        assert_eq!(raised(&vcpu), Some(0x40));
+    }
+
+    #[test]
+    fn a_restart_is_in_real_mode_with_nothing_left_over() {
+        let mut vcpu = vcpu();
+        vcpu.set_rflags(rflags::IF);
+        assert!(vcpu.inject_interrupt(0x40));
+        vcpu.vmcb.cr0 |= CR0_PG;
+        vcpu.restart(RealEntry::start_up(0x9a));
+        let cs = vcpu.vmcb.cs;
+        assert_eq!((cs.selector, cs.base, vcpu.rip()), (0x9a00, 0x9_a000, 0));
+        assert_eq!((cs.limit, cs.attributes & attributes::DEFAULT32), (0xffff, 0));
+        assert_eq!((vcpu.cr0(), vcpu.efer(), vcpu.rflags()), (CR0_REAL, 0, 2));
+        assert_eq!(raised(&vcpu), None);
+        vcpu.restart(RealEntry::RESET);
+        assert_eq!(vcpu.vmcb.cs.base + vcpu.rip(), 0xffff_fff0);
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl MsiX {
         self.table.len() / ENTRY
     }
 
-    /// Routes `entry` to `vector` of this CPU and unmasks it.
+    /// Routes `entry` to `vector` of the CPU that [`apic::message_target`] names and unmasks it.
     ///
     /// # Errors
     /// There is no such entry.
@@ -96,7 +96,7 @@ impl MsiX {
         }
         let at = entry * ENTRY;
         self.table
-            .write32(at, MESSAGE_ADDRESS | u32::from(apic::id()) << 12);
+            .write32(at, MESSAGE_ADDRESS | u32::from(apic::message_target()) << 12);
         self.table.write32(at + 4, 0);
         self.table.write32(at + 8, u32::from(vector));
         self.table.write32(at + 12, 0);

@@ -8,7 +8,7 @@ use x86_64::VirtAddr;
 use x86_64::registers::control::Cr2;
 use x86_64::structures::idt::InterruptDescriptorTable;
 
-use super::{apic, exit};
+use super::{apic, exit, smp};
 
 /// The first vector that is no exception.
 const FIRST_INTERRUPT: usize = 32;
@@ -25,7 +25,12 @@ struct Idt(UnsafeCell<InterruptDescriptorTable>);
 unsafe impl Sync for Idt {}
 
 static IDT: Idt = Idt(UnsafeCell::new(InterruptDescriptorTable::new()));
+/// By vector, on all CPUs together and on the second alone.
 static COUNTS: [AtomicU64; 256] = [const { AtomicU64::new(0) }; 256];
+static ON_SECOND: [AtomicU64; 256] = [const { AtomicU64::new(0) }; 256];
+
+/// The vector of non-maskable interrupts, which are counted and not acknowledged.
+pub const NMI: u8 = 2;
 
 /// Gives every vector its stub.
 pub(super) fn init() {
@@ -64,6 +69,18 @@ pub(super) fn init() {
     }
 }
 
+/// Has this CPU use the table that [`init`] filled.
+pub(super) fn load() {
+    // SAFETY: the table is complete and stays as it is.
+    unsafe { (*IDT.0.get()).load_unsafe() };
+}
+
+/// How many interrupts came on `vector` to the second CPU.
+#[must_use]
+pub fn count_on_second(vector: u8) -> u64 {
+    ON_SECOND[usize::from(vector)].load(Ordering::Relaxed)
+}
+
 /// How many interrupts came on `vector`.
 #[must_use]
 pub fn count(vector: u8) -> u64 {
@@ -77,6 +94,12 @@ pub fn unexpected(expected: &[u8]) -> Option<(u8, u64)> {
         .filter(|vector| !expected.contains(vector) && *vector != apic::SPURIOUS_VECTOR)
         .map(|vector| (vector, count(vector)))
         .find(|(_, count)| *count != 0)
+}
+
+/// Lets interrupts in that are pending.
+pub fn window() {
+    // SAFETY: as for `wait`.
+    unsafe { asm!("sti", "nop", "nop", "cli", options(nostack)) };
 }
 
 /// Waits in HLT for the next interrupt; one that is already pending ends the wait at once.
@@ -135,13 +158,18 @@ unsafe extern "C" fn common() {
 /// `returns` is where the stub's `call` would return to, `frame` what the CPU pushed.
 extern "C" fn handle(returns: usize, frame: *const u64) {
     let vector = (returns - stubs as *const () as usize) / STUB;
-    if vector < FIRST_INTERRUPT {
+    if vector < FIRST_INTERRUPT && vector != usize::from(NMI) {
         exception(vector, frame);
     }
     if let Some(count) = COUNTS.get(vector) {
         count.fetch_add(1, Ordering::Relaxed);
     }
-    if vector != usize::from(apic::SPURIOUS_VECTOR) {
+    if smp::is_on_second_stack(frame.addr())
+        && let Some(count) = ON_SECOND.get(vector)
+    {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+    if vector != usize::from(apic::SPURIOUS_VECTOR) && vector != usize::from(NMI) {
         apic::end_of_interrupt();
     }
 }

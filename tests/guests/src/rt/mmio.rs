@@ -53,6 +53,12 @@ impl Mmio {
         })
     }
 
+    /// Where the window is.
+    #[must_use]
+    pub const fn base(&self) -> usize {
+        self.base
+    }
+
     /// Bytes of the window.
     #[must_use]
     pub const fn len(&self) -> usize {

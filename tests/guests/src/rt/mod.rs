@@ -1,6 +1,6 @@
 //! The runtime: from the PVH entry to a machine that a guest's `run` can use, and the way out.
 //!
-//! One CPU, interrupts off except inside [`interrupts::wait`], everything identity-mapped, no SSE.
+//! One CPU, or a second that [`smp`] starts, interrupts off except inside [`interrupts::wait`], everything identity-mapped, no SSE.
 
 #[macro_use]
 pub mod console;
@@ -12,6 +12,7 @@ pub mod exit;
 mod heap;
 pub mod interrupts;
 pub mod mmio;
+pub mod smp;
 pub mod time;
 
 use alloc::string::{String, ToString};

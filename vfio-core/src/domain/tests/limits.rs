@@ -66,6 +66,7 @@ fn a_mapping_is_inside_one_allowed_range() {
 
 #[test]
 fn units_are_intersected() {
+    assert_eq!(UnitLimits::any(), unit(!0xfff, &[IovaRange::ALL]));
     let mut limits = Limits::default();
     limits.add_unit(&unit(0x1000, &[pages(0, 99), pages(100, 199)]));
     assert_eq!(limits.allowed(), [pages(0, 199)], "side by side is one");
@@ -190,4 +191,5 @@ fn every_part_of_a_mapping_has_whole_pages_of_a_newcomer() {
     assert!(misfit(PAGE, LARGE, LARGE));
     assert!(misfit(LARGE, PAGE, LARGE));
     assert!(misfit(LARGE, LARGE, PAGE));
+    assert!(misfit(PAGE, PAGE, LARGE) && misfit(PAGE, LARGE, PAGE) && misfit(LARGE, PAGE, PAGE));
 }

@@ -123,6 +123,16 @@ fn each_rule_of_mapping_has_its_error() {
             ..fine
         },
         Mapping { size: 0x1800, ..fine },
+        Mapping {
+            iova: Iova(0x800),
+            host: HostPhys(0x800),
+            ..fine
+        },
+        Mapping {
+            iova: Iova(0x800),
+            size: 0x800,
+            ..fine
+        },
     ] {
         assert!(matches!(refused(odd), MapError::Unaligned { granule: PAGE, .. }));
     }
@@ -211,6 +221,8 @@ fn the_top_of_the_address_space_is_mapped_and_unmapped_like_any_other() {
     );
     let odd = mappings.plan_unmap_at(Iova(0), 0x1800, &limits).unwrap_err();
     assert!(matches!(odd, Split::Unaligned { granule: PAGE, .. }));
+    let both = mappings.plan_unmap_at(Iova(0x800), 0x800, &limits).unwrap_err();
+    assert!(matches!(both, Split::Unaligned { granule: PAGE, .. }));
 }
 
 fn pages_up_to(last: u64) -> Option<IovaRange> {
@@ -245,6 +257,14 @@ fn the_limit_counts_mappings_and_gives_them_back() {
         assert_eq!(bytes, limit as u64 * PAGE);
         assert!(mappings.is_empty());
     }
+}
+
+#[test]
+fn a_mapping_ends_where_it_ends() {
+    let mapping = map(2, 3);
+    let of = |iova| mapping.host_of(Iova(iova)).map(|host| host.0 - mapping.host.0);
+    assert_eq!([of(2 * PAGE), of(5 * PAGE - 1)], [Some(0), Some(3 * PAGE - 1)]);
+    assert_eq!([of(2 * PAGE - 1), of(5 * PAGE)], [None, None]);
 }
 
 #[test]

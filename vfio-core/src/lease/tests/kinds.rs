@@ -87,6 +87,15 @@ fn what_is_nested_is_one_cohort_and_not_one_group() {
     let nested = |cause: &Cause| matches!(cause, Cause::Nested(nesting) if nesting.inner.number == 4);
     let links = cohorts.cohort_of(dprc(2)).unwrap().links();
     assert_eq!(links.iter().filter(|link| nested(&link.cause)).count(), 1);
+    // Nobody resets the root.
+    let obstacle = |number| {
+        cohorts
+            .scope(SetId::Dprc(object(ObjectType::Dprc, number)))
+            .unwrap()
+            .obstacle
+    };
+    assert_eq!(obstacle(1), Some(Obstacle::NoPart(dprc(1))));
+    assert_eq!((obstacle(2), obstacle(4)), (None, None));
 }
 
 #[test]

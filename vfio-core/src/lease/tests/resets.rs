@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use std::string::ToString;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::vec::Vec;
 
 use super::failing::failure;
@@ -130,6 +131,40 @@ fn p22_a_hot_reset_stays_within_what_is_the_owners() {
         "made for other cohorts"
     );
     assert_eq!(calls(&table), []);
+}
+
+/// Who wants a reset while another one of the cohort runs looks as often as its patience says, and is refused or follows.
+#[test]
+fn a_reset_beside_another_waits_as_long_as_it_is_told() {
+    let table = table(demo());
+    let domain = domain(&table, GUEST);
+    let device = id("04:00.0");
+    let lease = lease(&table, &domain, &[device]);
+    calls(&table);
+    table.platform().hold_up(Call::Reset(device));
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| lease.reset_device(device, Patience::NONE));
+        table.platform().await_held_up();
+        let looks = AtomicU32::new(0);
+        let look = || {
+            looks.fetch_add(1, Ordering::SeqCst);
+        };
+        let busy = Err(ResetFailure::Busy(device));
+        assert_eq!(lease.reset_device(device, Patience::NONE), busy);
+        assert_eq!(lease.reset_device(device, Patience::times(3, &look)), busy);
+        assert_eq!(looks.load(Ordering::SeqCst), 3);
+        let let_go = || {
+            table.platform().let_go();
+            std::thread::yield_now();
+        };
+        let follows = lease.reset_device(device, Patience::times(u32::MAX, &let_go));
+        assert_eq!((follows, first.join().unwrap()), (Ok(()), Ok(())));
+    });
+    let resets = calls(&table)
+        .into_iter()
+        .filter(|call| *call == Call::Reset(device));
+    assert_eq!(resets.count(), 2);
+    assert_eq!(table.state(lease.cohort()), Some(CohortState::Open(GUEST)));
 }
 
 /// Every reset that a lease can do, by name.

@@ -146,6 +146,47 @@ fn a_reset_refuses_what_would_call_back() {
     assert_eq!(of.phase(), SetPhase::Idle);
 }
 
+#[test]
+fn phases_are_said_in_words() {
+    let (first, guest) = (device(0), GUEST);
+    for (phase, said) in [
+        (SetPhase::Idle, std::string::String::from("idle")),
+        (SetPhase::Opening(first), std::format!("{first} is being opened")),
+        (SetPhase::Open(guest), std::format!("open for {guest}")),
+        (SetPhase::Closing(first), std::format!("{first} is being closed")),
+        (SetPhase::Resetting, std::string::String::from("being reset")),
+    ] {
+        assert_eq!(std::format!("{phase}"), said);
+    }
+}
+
+/// A device can leave while a sibling is opened or closed.
+#[test]
+fn a_device_leaves_although_a_sibling_is_at_work() {
+    struct Leaves<'t>(&'t SetTable, RefCell<Vec<Registration>>);
+    impl DeviceOps for Leaves<'_> {
+        fn open_device(&self, _: DeviceId, _: Owner) -> Result<(), Fault> {
+            let leaving = self.1.borrow_mut().pop().unwrap();
+            assert!(matches!(
+                leaving.set().phase(),
+                SetPhase::Opening(..) | SetPhase::Closing(..)
+            ));
+            self.0.unregister(leaving).unwrap();
+            Ok(())
+        }
+
+        fn close_device(&self, device: DeviceId, owner: Owner) -> Result<(), Fault> {
+            self.open_device(device, owner)
+        }
+    }
+    let table = SetTable::new();
+    let mut leaving = members(&table);
+    let stays = leaving.remove(0);
+    let ops = Leaves(&table, RefCell::new(leaving));
+    stays.open(GUEST, &ops).unwrap().close(&ops).unwrap();
+    assert_eq!(stays.set().members(), [device(0)]);
+}
+
 /// A handle that is dropped while its set is busy for longer than its patience: nobody can close that open any more, and
 /// the set says so.
 #[test]
