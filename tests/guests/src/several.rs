@@ -106,7 +106,7 @@ fn messages() -> Result<(), Failure> {
     for wanted in 1..=3 {
         apic::send(SECOND, smp::NMI);
         let arrived = || (interrupts::count_on_second(interrupts::NMI) == wanted).then_some(());
-        time::poll(1000, arrived).ok_or("an NMI does not arrive")?;
+        time::poll(10_000, arrived).ok_or("an NMI does not arrive")?;
     }
     for _ in 0..STORM {
         apic::send(SECOND, smp::PING.into());

@@ -13,8 +13,9 @@ use super::{apic, interrupts, time};
 const PAGE: usize = 0x9000;
 /// Bytes of the stack.
 const STACK: usize = 32 * 1024;
-/// How long the CPU may take to come up, in milliseconds.
-const START_MS: u32 = 5000;
+/// How long the CPU may take to come up or to answer, in milliseconds, which may pass a few times faster: on a busy host whose QEMU runs
+/// all CPUs in turn, each turn is a tenth of a second and the host may take its time between them.
+const START_MS: u32 = 30_000;
 
 /// Commands (Intel SDM volume 3, figure 12-12).
 pub const INIT: u32 = 0x4500;
