@@ -55,7 +55,7 @@ fn a_missing_file_and_a_wrong_command_line_say_so() {
         "{}",
         text(&output.stderr)
     );
-    assert_eq!(cohort(&["run", "--iommu", "vtd"]).status.code(), Some(2));
+    assert_eq!(cohort(&["run", "--iommu", "smmu"]).status.code(), Some(2));
     assert_eq!(cohort(&["--no-such-option"]).status.code(), Some(2));
 }
 
