@@ -11,7 +11,7 @@ mod machine;
 mod owner;
 mod platform;
 mod recovery;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 pub(crate) mod tests;
 
 pub use anew::{NotAnew, anew};

@@ -22,7 +22,7 @@ impl HostMemory for GuestMemory {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::addr::GuestPhys;

@@ -242,6 +242,6 @@ impl<U: Unit> Registry<U> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 #[path = "registry_tests.rs"]
 mod tests;

@@ -83,7 +83,7 @@ impl<'c> Owners<'c> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::assign::tests::fixture::{Fixture, LEGACY, NVME, PAIR, bdf, id};

@@ -37,7 +37,8 @@ fn no_message_is_left_without_a_kick() {
                 for vector in [0x20, 0x21] {
                     bus.send(Some(0), to(1, Delivery::Fixed(vector)), false);
                     if bus.take_kicks() != 0 {
-                        interrupt.store(true, Ordering::Release);
+                        // Not a store: loom may not let even its own thread see one after another's swap.
+                        interrupt.swap(true, Ordering::AcqRel);
                     }
                 }
             })

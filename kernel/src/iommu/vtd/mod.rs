@@ -20,7 +20,7 @@ mod interrupts;
 mod machine;
 mod queue;
 mod scope;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 pub(crate) mod tests;
 mod unit;
 
