@@ -11,7 +11,8 @@ mod machine;
 mod owner;
 mod platform;
 mod recovery;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 pub(crate) mod tests;
 
 pub use anew::{NotAnew, anew};

@@ -22,7 +22,8 @@ impl HostMemory for GuestMemory {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::addr::GuestPhys;

@@ -242,6 +242,7 @@ impl<U: Unit> Registry<U> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 #[path = "registry_tests.rs"]
 mod tests;

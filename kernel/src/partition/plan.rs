@@ -83,7 +83,8 @@ impl<'c> Owners<'c> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::assign::tests::fixture::{Fixture, LEGACY, NVME, PAIR, bdf, id};

@@ -20,7 +20,8 @@ mod interrupts;
 mod machine;
 mod queue;
 mod scope;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 pub(crate) mod tests;
 mod unit;
 
