@@ -9,8 +9,8 @@ use spin::Mutex;
 /// The least that is measured, in PIT ticks: 1 ms. Reading it costs about a microsecond, so that the result is good to
 /// two thousandths, and too long rather than too short.
 const LEAST: u16 = 1_193;
-/// Reads of the PIT before it is given up.
-const POLLS: u32 = 10_000_000;
+/// How long the PIT is read before it is given up, in microseconds, of [`FALLBACK_KHZ`] and so a few times longer.
+const PATIENCE_US: u64 = 100_000;
 /// What is assumed before [`settle`] and without a PIT: a fast CPU makes waits longer, never shorter.
 const FALLBACK_KHZ: u64 = 5_000_000;
 
@@ -101,7 +101,8 @@ fn start() -> (u64, u64) {
 
 /// How long the counters have run from `start`, with what they say; `None` without a PIT, or too late for it.
 fn sample(start: (u64, u64)) -> Option<(Span, (u16, u32))> {
-    for _ in 0..POLLS {
+    let began = ticks();
+    while ticks().wrapping_sub(began) < PATIENCE_US * (FALLBACK_KHZ / 1000) {
         let before = ticks();
         let pit = pit::elapsed()?;
         let timer = lapic::counted();

@@ -1,7 +1,7 @@
 //! The registry of units: which one translates for whom, and the numbers of domains that may span several.
 //!
-//! Each unit has a lock of its own, so that one that is slow to answer holds up nobody behind another. The registry's own
-//! locks are held for look-ups only, never while a unit works.
+//! Each unit has a lock of its own, so that one that is slow to answer holds up nobody behind another, once it is known who is behind
+//! which. The registry's own locks are held for look-ups only, never while a unit works.
 
 use super::{FaultRecord, Message, Source, Storm, StormLimits, Taken, Target, Unit, Verdict};
 use crate::pci::Function;
@@ -16,6 +16,8 @@ use vfio_core::{DomainId, Fault, Mapping, Requester};
 /// All units of a machine.
 pub struct Registry<U> {
     units: Vec<Mutex<U>>,
+    /// Who is behind which unit, of those that were asked for.
+    behind: Mutex<BTreeMap<Requester, UnitId>>,
     domains: Mutex<Domains>,
     storm: Mutex<Storm>,
 }
@@ -43,6 +45,7 @@ impl<U: Unit> Registry<U> {
     pub fn new(units: Vec<U>) -> Self {
         Self {
             units: units.into_iter().map(Mutex::new).collect(),
+            behind: Mutex::default(),
             domains: Mutex::default(),
             storm: Mutex::new(Storm::new(StormLimits::default())),
         }
@@ -53,10 +56,14 @@ impl<U: Unit> Registry<U> {
     /// # Errors
     /// None does.
     pub fn unit_of(&self, requester: Requester) -> Result<UnitId, Fault> {
+        if let Some(unit) = self.behind.lock().get(&requester) {
+            return Ok(*unit);
+        }
         let at = self.units.iter().position(|unit| unit.lock().covers(requester));
-        at.and_then(|at| u32::try_from(at).ok())
-            .map(UnitId)
-            .ok_or(Fault::Unknown)
+        let unit = at.and_then(|at| u32::try_from(at).ok()).map(UnitId);
+        let unit = unit.ok_or(Fault::Unknown)?;
+        self.behind.lock().insert(requester, unit);
+        Ok(unit)
     }
 
     /// Why a function that speaks as `requesters` can be given to nobody, as far as the units know.
@@ -218,8 +225,10 @@ impl<U: Unit> Registry<U> {
     pub fn poll_faults(&self, now: u64, pass: &mut impl FnMut(FaultRecord, Verdict)) -> Result<Taken, Fault> {
         let (mut all, mut result) = (Taken::default(), Ok(()));
         for unit in &self.units {
-            let mut storm = self.storm.lock();
-            let mut judge = |fault: FaultRecord| pass(fault, storm.judge(&fault, now));
+            let mut judge = |fault: FaultRecord| {
+                let verdict = self.storm.lock().judge(&fault, now);
+                pass(fault, verdict);
+            };
             match unit.lock().take_faults(&mut judge) {
                 Ok(taken) => {
                     all.seen += taken.seen;

@@ -264,6 +264,32 @@ fn faults_of_all_units_are_counted_and_told_once_also_when_one_unit_is_gone() {
     assert_eq!(registry.poll_faults(1, &mut |_, _| ()), Ok(Taken::default()));
 }
 
+/// Each of these would wait for ever for a lock that its own thread holds.
+#[test]
+fn a_unit_that_is_at_work_holds_up_nobody_behind_another() {
+    let (slow, mut faulty) = (Fake::new(0..10), Fake::new(10..20));
+    faulty.faults = vec![FaultRecord {
+        requester: Some(requester(12)),
+        address: None,
+        access: FaultAccess::Unknown,
+        reason: FaultReason::Unknown,
+    }];
+    let registry = Registry::new(vec![slow, faulty]);
+    let domain = registry.create_domain().unwrap();
+    assert_eq!(registry.unit_of(requester(12)), Ok(UnitId(1)));
+    registry
+        .on(UnitId(0), |_| {
+            registry.attach(domain, requester(12))?;
+            registry.quarantine(requester(12))
+        })
+        .unwrap();
+    let mut told = 0;
+    registry
+        .poll_faults(0, &mut |_, _| told = registry.faults_of(requester(12)))
+        .unwrap();
+    assert_eq!(told, 1);
+}
+
 #[test]
 fn what_no_unit_covers_is_assignable_to_nobody() {
     let registry = Registry::new(vec![Fake::new(0..10)]);

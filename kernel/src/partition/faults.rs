@@ -186,7 +186,7 @@ fn what(holding: Option<&Holding>, holdings: &[Holding], fault: &FaultRecord) ->
     let memory = holding.and_then(|holding| holding.memory.as_ref());
     match memory.and_then(|memory| memory.find(at)) {
         Some(mapping) if mapping.access.contains(Access::WRITE) => {
-            return String::from("the guest's own memory, but the device is not open");
+            return String::from("the guest's own memory, but the device is in quarantine");
         }
         Some(_) => return String::from("read-only memory of the guest"),
         None => {}

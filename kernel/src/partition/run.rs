@@ -32,8 +32,9 @@ const LOOK_US: u64 = 500;
 const TAKE_MS: u64 = 1000;
 /// How often the boot CPU looks whether it has, in microseconds.
 const TAKE_LOOK_US: u64 = 10;
-/// How long a guest may take to leave after it was asked to, in milliseconds.
-const STOP_MS: u64 = 2000;
+/// How long a guest may take to leave after it was asked to, in milliseconds: longer than the reset of a function, for which its other vCPUs
+/// wait if they need the function too.
+const STOP_MS: u64 = 10_000;
 
 /// What a guest holds while it lives, beside what its partition does.
 struct Holds {
