@@ -6,7 +6,7 @@ use std::time::Duration;
 use boot::config::{Guest, Plan, Source};
 use boot::session::{Options, Outcome, Session};
 use cohort_abi::bundle::{self, Bundle, Config, Mode};
-use cohort_abi::report::{GuestEnd, Record, Refusal};
+use cohort_abi::report::{DmaFault, GuestEnd, Record, Refusal};
 use libtest_mimic::Failed;
 
 /// Longest time for a run, beyond what its configuration allows its guests.
@@ -111,6 +111,15 @@ impl Run {
                 Record::GuestEnd(end) if end.guest == name => Some(end),
                 _ => None,
             })
+    }
+
+    /// The blocked accesses that were told.
+    pub fn blocked(&self) -> impl Iterator<Item = &DmaFault> {
+        let records = self.outcome.report.records.iter();
+        records.filter_map(|record| match record {
+            Record::DmaFault(fault) => Some(fault),
+            _ => None,
+        })
     }
 
     /// The refusals.

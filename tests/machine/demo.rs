@@ -2,7 +2,7 @@
 
 use boot::summary;
 use cohort_abi::bundle::Mode;
-use cohort_abi::report::{Cohort, Device, DmaFault, Record};
+use cohort_abi::report::{Cohort, Device, DmaFault, GuestEnd, Record};
 use libtest_mimic::{Failed, Trial};
 use machine_tests::{Change, Run, expect, launch};
 
@@ -16,20 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn everything_holds() -> Result<(), Failed> {
     let run = launch::run(&launch::demo()?, Mode::Run, Change::Nothing)?;
-    expect::success(&run)?;
-    let storage = run.end("storage").ok_or("storage ended")?;
-    let rogue = run.end("rogue").ok_or("rogue ended")?;
-    expect::that(
-        &run,
-        storage.success && rogue.success,
-        "both guests end themselves with success",
-    )?;
-    expect::that(&run, storage.interrupts > 0, "completions came by interrupt")?;
-    expect::that(
-        &run,
-        storage.dma_faults == 0,
-        "the storage guest's DMA is never blocked",
-    )?;
+    let (storage, rogue) = both_hold(&run)?;
     expect::that(
         &run,
         storage.sets == 2 && rogue.sets >= 2,
@@ -41,46 +28,65 @@ fn everything_holds() -> Result<(), Failed> {
         "start and exits are counted",
     )?;
     attacks(&run)?;
-    let said = crate::vtd::said_of_interrupts(&run);
     expect::that(
         &run,
-        said.len() == 2 && said.iter().all(|line| line.contains("POSSIBLE")),
+        all_said_of_interrupts(&run, "POSSIBLE"),
         "nothing isolates interrupts on virtio-iommu, and rogue finds that out",
     )
 }
 
-/// Each attack is reported with guest, device, address and access.
-fn attacks(run: &Run) -> Result<(), Failed> {
-    let faults: Vec<&DmaFault> = run
-        .outcome
-        .report
-        .records
-        .iter()
-        .filter_map(|record| {
-            if let Record::DmaFault(fault) = record {
-                Some(fault)
-            } else {
-                None
-            }
-        })
-        .collect();
+/// What holds on every IOMMU: both guests say success, and completions came by interrupt and were never blocked. Gives how `storage` and
+/// `rogue` ended.
+pub(crate) fn both_hold(run: &Run) -> Result<(&GuestEnd, &GuestEnd), Failed> {
+    expect::success(run)?;
+    let storage = run.end("storage").ok_or("storage ended")?;
+    let rogue = run.end("rogue").ok_or("rogue ended")?;
     expect::that(
         run,
-        faults.iter().all(|fault| fault.guest.as_deref() == Some("rogue")),
-        "only rogue attacks",
+        storage.success && rogue.success,
+        "both guests end themselves with success",
     )?;
-    let devices = &run
-        .guests
-        .iter()
+    expect::that(run, storage.interrupts > 0, "completions came by interrupt")?;
+    expect::that(
+        run,
+        storage.dma_faults == 0,
+        "the storage guest's DMA is never blocked",
+    )?;
+    expect::said(run, &["2 devices: 26 attacks blocked, 0 succeeded"])?;
+    Ok((storage, rogue))
+}
+
+/// Whether rogue says this of the messages of each of its two devices.
+pub(crate) fn all_said_of_interrupts(run: &Run, what: &str) -> bool {
+    let console = run.outcome.console.iter();
+    let said: Vec<&String> = console
+        .filter(|line| line.contains("interrupts by DMA to local APIC"))
+        .collect();
+    said.len() == 2 && said.iter().all(|line| line.contains(what))
+}
+
+/// The blocked accesses that were told: all of rogue, by devices of its.
+pub(crate) fn faults_of_rogue(run: &Run) -> Result<Vec<&DmaFault>, Failed> {
+    let faults: Vec<&DmaFault> = run.blocked().collect();
+    let guests = &mut run.guests.iter();
+    let rogue = guests
         .find(|guest| guest.name == "rogue")
-        .ok_or("rogue is there")?
-        .devices;
-    let own = |fault: &&DmaFault| fault.device.is_some_and(|device| devices.contains(&device));
+        .ok_or("rogue is there")?;
+    let own = |fault: &&DmaFault| {
+        fault.guest.as_deref() == Some("rogue")
+            && fault.device.is_some_and(|device| rogue.devices.contains(&device))
+    };
     expect::that(
         run,
         faults.iter().all(own),
-        "each fault names a device of rogue's",
+        "only rogue attacks, and each fault names a device of its",
     )?;
+    Ok(faults)
+}
+
+/// Each attack is reported with guest, device, address and access.
+fn attacks(run: &Run) -> Result<(), Failed> {
+    let faults = faults_of_rogue(run)?;
     for (what, range) in [
         ("the hypervisor's memory", 0x100_0000..0x200_0000),
         ("the other guest's memory", 0x2000_0000..0x2100_0000),

@@ -2,7 +2,7 @@
 
 use boot::config::Iommu;
 use cohort_abi::bundle::{Config, Expect, Mode, OnFault};
-use cohort_abi::report::Record;
+use cohort_abi::report::DmaFault;
 use libtest_mimic::{Failed, Trial};
 use machine_tests::{Change, Run, expect, launch};
 
@@ -34,8 +34,8 @@ fn run(iommu: Iommu, on_fault: OnFault, expected: Expect) -> Result<Run, Failed>
 
 /// Blocked accesses of rogue's that were told.
 fn told(run: &Run) -> usize {
-    let is = |record: &&Record| matches!(record, Record::DmaFault(fault) if fault.guest.as_deref() == Some("rogue"));
-    run.outcome.report.records.iter().filter(is).count()
+    let rogues = |fault: &&DmaFault| fault.guest.as_deref() == Some("rogue");
+    run.blocked().filter(rogues).count()
 }
 
 fn stop(iommu: Iommu) -> Result<(), Failed> {

@@ -4,9 +4,9 @@
 //! the day they change is noticed: a write to a read-only page whose translation the unit remembers is blocked without a record,
 //! and messages in compatibility format pass although they are off. `docs/architecture.md` says so.
 
+use crate::demo;
 use boot::config::Iommu;
 use cohort_abi::bundle::Mode;
-use cohort_abi::report::{DmaFault, Record};
 use libtest_mimic::{Failed, Trial};
 use machine_tests::{Change, Run, expect, launch};
 
@@ -20,71 +20,23 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The lines in which rogue says what came of its messages, one for each device.
-pub(crate) fn said_of_interrupts(run: &Run) -> Vec<&String> {
-    let said = |line: &&String| line.contains("interrupts by DMA to local APIC");
-    run.outcome.console.iter().filter(said).collect()
-}
-
 fn everything_holds() -> Result<(), Failed> {
     let mut plan = launch::demo()?;
     plan.machine.iommu = Iommu::Vtd;
     plan.allow_unsafe_interrupts = false;
     let run = launch::run(&plan, Mode::Run, Change::Nothing)?;
-    expect::success(&run)?;
-    let storage = run.end("storage").ok_or("storage ended")?;
-    let rogue = run.end("rogue").ok_or("rogue ended")?;
-    expect::that(
-        &run,
-        storage.success && rogue.success,
-        "both guests end themselves with success",
-    )?;
-    expect::that(
-        &run,
-        storage.interrupts > 0 && storage.dma_faults == 0,
-        "completions came through the remapping table, and no DMA was blocked",
-    )?;
-    let line = run
-        .outcome
-        .console
-        .iter()
-        .any(|line| line.contains("26 attacks blocked, 0 succeeded"));
-    expect::that(&run, line, "rogue saw each of its attacks blocked")?;
+    demo::both_hold(&run)?;
     faults(&run)?;
-    let said = said_of_interrupts(&run);
     expect::that(
         &run,
-        said.len() == 2 && said.iter().all(|line| line.contains("POSSIBLE")),
+        demo::all_said_of_interrupts(&run, "POSSIBLE"),
         "QEMU's model lets messages in compatibility format pass",
     )
 }
 
 /// Each attack is reported once for each way, with guest, device, address and access.
 fn faults(run: &Run) -> Result<(), Failed> {
-    let faults: Vec<&DmaFault> = run
-        .outcome
-        .report
-        .records
-        .iter()
-        .filter_map(|record| match record {
-            Record::DmaFault(fault) => Some(fault),
-            _ => None,
-        })
-        .collect();
-    let devices = &run
-        .guests
-        .iter()
-        .find(|guest| guest.name == "rogue")
-        .ok_or("rogue is there")?
-        .devices;
-    expect::that(
-        run,
-        faults.iter().all(|fault| {
-            fault.guest.as_deref() == Some("rogue")
-                && fault.device.is_some_and(|device| devices.contains(&device))
-        }),
-        "only rogue's devices attack",
-    )?;
+    let faults = demo::faults_of_rogue(run)?;
     // VT-d tells reads from writes, and gives the page.
     for address in [1u64 << 32, 1 << 46, 0x100_0000, 0x2000_0000, 0x2080_0000] {
         for access in ["read", "write"] {

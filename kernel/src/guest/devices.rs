@@ -137,5 +137,5 @@ impl<B: DeviceBackend> Devices for Bound<'_, B> {
 }
 
 #[cfg(test)]
-#[path = "devices_tests.rs"]
+#[path = "devices_tests/mod.rs"]
 mod tests;

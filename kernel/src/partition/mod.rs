@@ -23,6 +23,8 @@ mod faults;
 #[cfg(target_os = "none")]
 mod guest;
 #[cfg(target_os = "none")]
+mod holds;
+#[cfg(target_os = "none")]
 mod mailbox;
 #[cfg(target_os = "none")]
 mod prepare;

@@ -3,6 +3,7 @@
 use super::anew::{Again, Failed};
 use super::faults::{self, Holding, Watch};
 use super::guest::Ending;
+use super::holds::{Collected, Holds};
 use super::life::{self, Next};
 use super::prepare::{Ready, Run, repair};
 use super::vcpu::{Parcel, Vcpu};
@@ -13,7 +14,7 @@ use crate::start::Refused;
 use crate::survey::{self, Table};
 use crate::virt::svm::Features;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -22,9 +23,7 @@ use cohort_abi::end::EndReason;
 use cohort_abi::report::{GuestEnd, Record, Refusal, Summary};
 use vfio_core::cohort::{Cohort, CohortId};
 use vfio_core::lease::{CohortState, Domain};
-use vfio_core::{Owner, Requester, SetId};
-
-use crate::assign::MachineAssigner;
+use vfio_core::{Owner, SetId};
 
 /// How often the boot CPU looks, in microseconds.
 const LOOK_US: u64 = 500;
@@ -32,31 +31,6 @@ const LOOK_US: u64 = 500;
 const TAKE_MS: u64 = 1000;
 /// How often the boot CPU looks whether it has, in microseconds.
 const TAKE_LOOK_US: u64 = 10;
-/// How long a guest may take to leave after it was asked to, in milliseconds: longer than the reset of a function, for which its other vCPUs
-/// wait if they need the function too.
-const STOP_MS: u64 = 10_000;
-
-/// What a guest holds while it lives, beside what its partition does.
-struct Holds {
-    ready: Arc<Ready>,
-    cpus: Vec<usize>,
-    partition: Arc<Partition>,
-    /// Its vCPUs that have ended.
-    ended: Vec<Vcpu>,
-    /// When the first of them did, or was asked to.
-    ending_since: Option<u64>,
-    /// How often it was started again.
-    restarts: u32,
-    /// Ticks from the hypervisor's entry to the first instruction of its first life, once that is over.
-    first_start: Option<u64>,
-    domain: Option<Domain<'static, MachineAssigner>>,
-    sets: u32,
-    /// Who speaks for its devices, and how often these had been blocked before it had them.
-    requesters: Vec<Requester>,
-    blocked_before: u64,
-    done: bool,
-}
-
 /// Opens, runs and closes. Says whether everything that the configuration expects held.
 ///
 /// # Errors
@@ -267,89 +241,6 @@ fn open(
         holding,
         vcpus,
     ))
-}
-
-/// What the CPUs of a guest have given back.
-enum Collected {
-    /// Not all that is out.
-    Nothing,
-    /// All its vCPUs.
-    All,
-    /// The guest cannot be made anew.
-    Failed(Failed),
-}
-
-impl Holds {
-    fn name(&self) -> &str {
-        &self.ready.guest.name
-    }
-
-    /// Hands out the vCPUs of a life.
-    fn send(&mut self, vcpus: Vec<Vcpu>, failures: &mut Vec<String>) {
-        for (cpu, vcpu) in self.cpus.iter().zip(vcpus) {
-            // A CPU that does not take its vCPU would be waited for without end.
-            if let Err(Parcel::Vcpu(vcpu)) = MAILBOXES.send(*cpu, Parcel::Vcpu(Box::new(vcpu))) {
-                failures.push(alloc::format!("CPU {cpu} is busy"));
-                self.ended.push(*vcpu);
-                self.partition.cpus.stop();
-            }
-        }
-    }
-
-    /// Takes in what its CPUs have given back: vCPUs that have ended, or another life, whose vCPUs are handed out at once. `late` says
-    /// that the deadline has passed.
-    fn collect(&mut self, now: u64, late: bool, failures: &mut Vec<String>) -> Collected {
-        for cpu in self.cpus.clone() {
-            match MAILBOXES.collect(cpu) {
-                None | Some(Parcel::Again(_)) => {}
-                Some(Parcel::Vcpu(vcpu)) => {
-                    self.ended.push(*vcpu);
-                    self.ending_since.get_or_insert(now);
-                }
-                Some(Parcel::Anew(made)) => match *made {
-                    Err(failed) => return Collected::Failed(failed),
-                    Ok((partition, vcpus)) => {
-                        self.partition = partition;
-                        self.restarts += 1;
-                        if late {
-                            self.partition.end(Ending::Deadline);
-                        }
-                        self.send(vcpus, failures);
-                    }
-                },
-            }
-        }
-        if self.ended.len() == self.cpus.len() {
-            Collected::All
-        } else {
-            Collected::Nothing
-        }
-    }
-
-    /// Whether some of its vCPUs have not ended, long after they were to.
-    fn is_stuck(&self, now: u64) -> bool {
-        !self.done
-            && self
-                .ending_since
-                .is_some_and(|since| now - since > STOP_MS * clock::khz())
-    }
-
-    /// Interrupts of its devices in the life that has ended.
-    fn interrupts(&self) -> u64 {
-        self.ended.iter().map(|vcpu| vcpu.platform.interrupts()).sum()
-    }
-
-    /// Exits of all vCPUs in the life that has ended, by reason.
-    fn exits(&self) -> Vec<(String, u64)> {
-        let mut sums = BTreeMap::new();
-        for (kind, count) in self.ended.iter().flat_map(|vcpu| vcpu.platform.exits()) {
-            *sums.entry(kind).or_insert(0) += count;
-        }
-        let named = sums
-            .into_iter()
-            .map(|(kind, count)| (String::from(kind.name()), count));
-        named.collect()
-    }
 }
 
 /// Every CPU of a guest has left it: it is started again, or its life is over. This is the one place where a guest's end is judged.

@@ -4,6 +4,7 @@ use super::*;
 use crate::guest::lines::{Line, LineSource};
 use crate::guest::memory::fake::memory;
 use crate::virt::fake::FakeVcpu;
+use crate::virt::{NestedFault, RealEntry, rflags};
 use spec::lapic::register;
 use spec::msr::{APIC_BASE, APIC_BASE_X2APIC};
 

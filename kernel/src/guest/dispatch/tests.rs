@@ -4,8 +4,10 @@
 
 use super::*;
 use crate::addr::HostPhys;
+use crate::pci::Width;
 use crate::virt::fake::FakeVcpu;
-use crate::virt::{ContextMsr, efer, rflags};
+use crate::virt::{ContextMsr, IoDirection, IoExit, NestedFault, efer, rflags};
+use cohort_abi::end::ResetBy;
 use core::ptr::NonNull;
 
 const RIP: u64 = 0x1000;
